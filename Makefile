@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# make help tells what there is.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+PREFIX ?= /usr/local
+DESTDIR ?=
+CFLAGS ?= -O2 -g
+
+BUILD := $(CURDIR)/build
+VERSION := 0.1
+
+.DEFAULT_GOAL := all
+.PHONY: all modules daemon kselftest unit setup check demo bench lint install clean help
+
+all: daemon kselftest ## daemons and tools, the module's tests, and the module if it can be built here
+	@if [ -e $(KDIR)/Makefile ]; then $(MAKE) modules; else \
+		echo "no headers of the running kernel in $(KDIR): the module is not built (apt install linux-headers-$$(uname -r), or give KDIR=)"; fi
+
+modules: ## yabusame.ko for the running kernel (KDIR=... for another)
+	@[ -e $(KDIR)/Makefile ] || { echo "make modules: no kernel headers in $(KDIR): install linux-headers-$$(uname -r), or give KDIR=" >&2; exit 1; }
+	$(MAKE) -C $(KDIR) M=$(CURDIR)/kmod modules
+
+daemon: ## yabusamed and yabctl into build/bin
+	$(MAKE) -C daemon
+
+KSELFTESTS := $(patsubst tests/kselftest/%.c,$(BUILD)/kselftest/%, \
+	$(filter-out tests/kselftest/harness.c,$(wildcard tests/kselftest/*.c)))
+
+kselftest: $(KSELFTESTS) ## the module's tests into build/kselftest
+
+$(BUILD)/kselftest/%: tests/kselftest/%.c tests/kselftest/harness.c tests/kselftest/harness.h \
+		include/uapi/linux/yabusame.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(CFLAGS) -Wall -Wextra -Werror -Iinclude/uapi -pthread $(filter %.c,$^) -o $@
+
+unit: ## unit tests, with sanitizers
+	$(MAKE) -C tests/unit check SANITIZE=1
+
+setup: ## install what builds and tests need (Debian 12 or 13, root)
+	@tests/lab/setup
+
+check: setup ## every test
+	@tests/check
+
+demo: setup ## a real guest moves between two hosts
+	@tests/demo/run
+
+bench: setup ## the figures of docs/measurements.md
+	@tests/bench/run
+
+lint: ## style and static checks
+	@tests/lint
+
+install: daemon ## into $(DESTDIR)$(PREFIX), and the module's source for DKMS
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(BUILD)/bin/yabusamed
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/bin/yabctl
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/yabctl.1
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 docs/yabusame-vm.5
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/yabusamed.8
+	install -D -m 0644 -t $(DESTDIR)/usr/src/yabusame-$(VERSION)/kmod kmod/*.[ch] kmod/Kbuild
+	install -D -m 0644 -t $(DESTDIR)/usr/src/yabusame-$(VERSION)/include/uapi/linux include/uapi/linux/yabusame.h
+	install -D -m 0644 kmod/dkms.conf $(DESTDIR)/usr/src/yabusame-$(VERSION)/dkms.conf
+
+clean: ## remove what was built (and the lab's kernels)
+	rm -rf $(BUILD)
+	@if [ -e $(KDIR)/Makefile ]; then $(MAKE) -C $(KDIR) M=$(CURDIR)/kmod clean; fi
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * Kernel ABI of yabusame: a memory region whose missing pages are filled in by
+ * a process (the pager) when they are first touched.
+ *
+ * docs/kernel-abi.md tells the whole story: life of a region, ordering rules,
+ * every errno.
+ *
+ * Every structure can grow at its end. The kernel accepts a shorter structure
+ * than its own (missing fields count as zero) and a longer one if what it does
+ * not know is zero (else E2BIG).
+ */
+#ifndef _UAPI_LINUX_YABUSAME_H
+#define _UAPI_LINUX_YABUSAME_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* Changes only when an old caller would misbehave; additions set feature bits. */
+#define YAB_ABI_VERSION		1
+
+/* Length of a region's name in bytes, with the terminating NUL. */
+#define YAB_NAME_SIZE		64
+
+/* Ranges in one YAB_IOC_DECLARE. */
+#define YAB_RANGES_MAX		1024
+
+/* Feature bits of struct yab_info: none is defined yet. */
+#define YAB_FEATURES		0ULL
+
+/**
+ * struct yab_info - what this module is (YAB_IOC_INFO on the control node)
+ * @version: out, YAB_ABI_VERSION
+ * @page_size: out, bytes in a page, the unit of all page numbers
+ * @features: out, feature bits
+ */
+struct yab_info {
+	__u32 version;
+	__u32 page_size;
+	__u64 features;
+};
+
+/**
+ * struct yab_create - make a region (YAB_IOC_CREATE on the control node)
+ * @size: bytes; a multiple of the page size, not 0, at most the memory file's
+ * @flags: 0
+ * @memory_fd: memfd (shmem, not hugetlb) open for reading and writing, sealed
+ *	with F_SEAL_SHRINK; holds the region's pages
+ * @mode: permission bits of the node, at most 0777
+ * @uid: owner of the node, as seen by the caller
+ * @gid: group of the node, as seen by the caller
+ * @name: node name under /dev/yabusame: 1 to 63 letters, digits, '.', '_' or
+ *	'-', not starting with '.', not "control", terminated and padded by NULs
+ *
+ * The ioctl returns the pager's file descriptor (close-on-exec).
+ */
+struct yab_create {
+	__u64 size;
+	__u64 flags;
+	__s32 memory_fd;
+	__u32 mode;
+	__u32 uid;
+	__u32 gid;
+	char name[YAB_NAME_SIZE];
+};
+
+/* Bits of struct yab_fault.flags. */
+#define YAB_FAULT_WRITE		0x1	/* the page was touched by a write */
+#define YAB_FAULT_NOWAIT	0x2	/* the toucher did not wait (async fault) */
+#define YAB_FAULT_REPEAT	0x4	/* may have been reported before */
+
+/**
+ * struct yab_fault - one missing page that was touched; read() on the pager fd
+ *	returns an array of them
+ * @page: page number in the region
+ * @time_ns: CLOCK_MONOTONIC of the first touch
+ * @flags: YAB_FAULT_*
+ * @reserved: 0
+ *
+ * A page is reported once, however many tasks wait for it. Only when more faults
+ * are queued than the kernel has room for (1024) may some come again: those carry
+ * YAB_FAULT_REPEAT and no other flag, and time_ns is the time of the report.
+ */
+struct yab_fault {
+	__u64 page;
+	__u64 time_ns;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/* Values of struct yab_range.state. */
+#define YAB_RANGE_PRESENT	0	/* the content is in the memory file */
+
+/**
+ * struct yab_range - pages that are declared alike
+ * @page: first page number
+ * @count: pages, at least 1
+ * @fresh: out, how many of them had not been present before
+ * @state: YAB_RANGE_*
+ * @reserved: 0
+ */
+struct yab_range {
+	__u64 page;
+	__u64 count;
+	__u64 fresh;
+	__u32 state;
+	__u32 reserved;
+};
+
+/**
+ * struct yab_declare - the state of ranges of pages (YAB_IOC_DECLARE on the
+ *	pager fd)
+ * @ranges: user pointer to an array of struct yab_range
+ * @count: entries in the array, 1 to YAB_RANGES_MAX
+ * @flags: 0
+ *
+ * The array is checked as a whole before any page changes.
+ */
+struct yab_declare {
+	__u64 ranges;
+	__u32 count;
+	__u32 flags;
+};
+
+/* Values of struct yab_status.state. */
+#define YAB_STATE_FILLING	0	/* has a pager, pages are missing */
+#define YAB_STATE_ORPHANED	1	/* the pager is gone, pages are missing */
+#define YAB_STATE_COMPLETE	2	/* every page is present */
+
+/**
+ * struct yab_status - a region's counters (YAB_IOC_STATUS on the pager fd)
+ * @pages: out, pages in the region
+ * @present: out, pages present
+ * @faults: out, pages that were queued for the pager
+ * @state: out, YAB_STATE_*
+ * @reserved: out, 0
+ */
+struct yab_status {
+	__u64 pages;
+	__u64 present;
+	__u64 faults;
+	__u32 state;
+	__u32 reserved;
+};
+
+#define YAB_IOC_MAGIC		0xB5
+
+/* On /dev/yabusame/control. */
+#define YAB_IOC_INFO		_IOR(YAB_IOC_MAGIC, 0x00, struct yab_info)
+#define YAB_IOC_CREATE		_IOW(YAB_IOC_MAGIC, 0x01, struct yab_create)
+
+/* On the pager fd. */
+#define YAB_IOC_DECLARE		_IOW(YAB_IOC_MAGIC, 0x20, struct yab_declare)
+#define YAB_IOC_STATUS		_IOR(YAB_IOC_MAGIC, 0x21, struct yab_status)
+
+#endif /* _UAPI_LINUX_YABUSAME_H */

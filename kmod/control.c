@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+/* /dev/yabusame/control: makes regions. Whoever may open it may do so. */
+#include <linux/cred.h>
+#include <linux/ctype.h>
+#include <linux/file.h>
+#include <linux/magic.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/shmem_fs.h>
+#include <linux/uaccess.h>
+#include <uapi/linux/fcntl.h>
+
+#include "control.h"
+#include "pager.h"
+#include "region.h"
+
+#define YAB_CONTROL_NAME	"control"
+
+static long yab_control_info(void __user *arg, size_t size)
+{
+	struct yab_info info = {
+		.version = YAB_ABI_VERSION,
+		.page_size = PAGE_SIZE,
+		.features = YAB_FEATURES,
+	};
+
+	if (size < sizeof(info))
+		return -EINVAL;
+	if (copy_to_user(arg, &info, sizeof(info)) ||
+	    clear_user(arg + sizeof(info), size - sizeof(info)))
+		return -EFAULT;
+	return 0;
+}
+
+/* The name becomes that of a file in /dev and in sysfs. */
+static bool yab_control_name_ok(const char name[YAB_NAME_SIZE])
+{
+	size_t length = strnlen(name, YAB_NAME_SIZE);
+	size_t i;
+
+	if (!length || length == YAB_NAME_SIZE || name[0] == '.' ||
+	    !strcmp(name, YAB_CONTROL_NAME))
+		return false;
+	for (i = 0; i < length; i++)
+		if (!isascii(name[i]) || (!isalnum(name[i]) && !strchr("._-", name[i])))
+			return false;
+	return !memchr_inv(name + length, 0, YAB_NAME_SIZE - length);
+}
+
+/*
+ * Only shmem has what the trap builds on, and only a file that cannot shrink
+ * keeps a present page from turning into a SIGBUS.
+ */
+static int yab_control_check_memory(struct file *memory, u64 size)
+{
+	struct inode *inode = file_inode(memory);
+
+	if (!(memory->f_mode & FMODE_READ) || !(memory->f_mode & FMODE_WRITE))
+		return -EBADF;
+	if (!S_ISREG(inode->i_mode) || inode->i_sb->s_magic != TMPFS_MAGIC)
+		return -EMEDIUMTYPE;
+	if (!(READ_ONCE(SHMEM_I(inode)->seals) & F_SEAL_SHRINK))
+		return -EPERM;
+	if (size > i_size_read(inode))
+		return -ERANGE;
+	return 0;
+}
+
+static long yab_control_create(void __user *arg, size_t size)
+{
+	struct yab_region_params params;
+	struct yab_create create;
+	struct yab_region *region;
+	struct file *pager;
+	int fd, ret;
+
+	if (size < sizeof(create))
+		return -EINVAL;
+	ret = copy_struct_from_user(&create, sizeof(create), arg, size);
+	if (ret)
+		return ret;
+	params = (struct yab_region_params){
+		.name = create.name,
+		.size = create.size,
+		.mode = create.mode,
+		.uid = make_kuid(current_user_ns(), create.uid),
+		.gid = make_kgid(current_user_ns(), create.gid),
+	};
+	if (create.flags || create.mode & ~0777 || !uid_valid(params.uid) ||
+	    !gid_valid(params.gid) || !create.size || create.size & ~PAGE_MASK ||
+	    !yab_control_name_ok(create.name))
+		return -EINVAL;
+	if (create.size >> PAGE_SHIFT > YAB_PAGES_MAX)
+		return -EFBIG;
+
+	params.memory = fget(create.memory_fd);
+	if (!params.memory)
+		return -EBADF;
+	ret = yab_control_check_memory(params.memory, create.size);
+	if (ret)
+		goto err_put_memory;
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0) {
+		ret = fd;
+		goto err_put_memory;
+	}
+	region = yab_region_create(&params);
+	if (IS_ERR(region)) {
+		ret = PTR_ERR(region);
+		goto err_put_fd;
+	}
+	pager = yab_pager_file(region);
+	if (IS_ERR(pager)) {
+		ret = PTR_ERR(pager);
+		goto err_put_region;
+	}
+	fd_install(fd, pager);
+	fput(params.memory);
+	return fd;
+
+err_put_region:
+	yab_region_put(region);
+err_put_fd:
+	put_unused_fd(fd);
+err_put_memory:
+	fput(params.memory);
+	return ret;
+}
+
+static long yab_control_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	void __user *user = (void __user *)arg;
+
+	if (_IOC_TYPE(cmd) != YAB_IOC_MAGIC)
+		return -ENOTTY;
+	switch (_IOC_NR(cmd)) {
+	case _IOC_NR(YAB_IOC_INFO):
+		return yab_control_info(user, _IOC_SIZE(cmd));
+	case _IOC_NR(YAB_IOC_CREATE):
+		return yab_control_create(user, _IOC_SIZE(cmd));
+	default:
+		return -ENOTTY;
+	}
+}
+
+static const struct file_operations yab_control_fops = {
+	.owner = THIS_MODULE,
+	.open = nonseekable_open,
+	.unlocked_ioctl = yab_control_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+static struct miscdevice yab_control_device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "yabusame",
+	.nodename = "yabusame/" YAB_CONTROL_NAME,
+	.fops = &yab_control_fops,
+	.mode = 0600,
+};
+
+int yab_control_init(void)
+{
+	return misc_register(&yab_control_device);
+}
+
+void yab_control_exit(void)
+{
+	misc_deregister(&yab_control_device);
+}

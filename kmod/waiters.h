@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef YAB_WAITERS_H
+#define YAB_WAITERS_H
+
+#include <linux/list.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+
+#define YAB_BUCKET_BITS		8
+
+/*
+ * Tasks that wait for missing pages, hashed by page, so that a declaration
+ * looks only at its own page's. Padded, so that buckets share no cache line.
+ */
+struct yab_bucket {
+	spinlock_t lock;	/* guards list */
+	struct list_head list;	/* of struct yab_waiter */
+} ____cacheline_aligned_in_smp;
+
+struct yab_waiters {
+	struct yab_bucket *buckets;
+};
+
+typedef bool (*yab_waiters_done_fn)(void *arg, u64 page);
+
+int yab_waiters_init(struct yab_waiters *waiters);
+void yab_waiters_destroy(struct yab_waiters *waiters);
+bool yab_waiters_sleep(struct yab_waiters *waiters, u64 page, unsigned int task_state,
+		       yab_waiters_done_fn done, void *arg);
+void yab_waiters_wake(struct yab_waiters *waiters, u64 page);
+
+#endif /* YAB_WAITERS_H */

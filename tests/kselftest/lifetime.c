@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Whoever goes, in whatever order: nothing hangs that could be killed, nothing is left. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+static bool exists(const struct fixture *f)
+{
+	struct stat st;
+
+	return !stat(f->path, &st);
+}
+
+static void read_attribute(const struct fixture *f, const char *attribute, char *value, size_t size)
+{
+	char path[160];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/class/yabusame/%s/%s", f->name, attribute);
+	file = fopen(path, "r");
+	if (!file || !fgets(value, size, file))
+		tap_bail("%s", path);
+	fclose(file);
+	value[strcspn(value, "\n")] = '\0';
+}
+
+static void check_killed_waiter(void)
+{
+	struct fixture f;
+	struct toucher t;
+	int status;
+	pid_t pid;
+
+	fixture_open(&f, 4);
+	pid = child_touch(f.map + page_size);
+	tap_ok(next_fault(&f).page == 1, "a child waits for a page");
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "it can be killed");
+	declare(f.pager, 1, 1);
+	tap_ok(f.map[page_size] == 0, "the page can be completed after that");
+
+	pid = child_touch(f.map + 2 * page_size);
+	next_fault(&f);
+	wait_until_asleep(pid);
+	kill(pid, SIGTERM);
+	waitpid(pid, &status, 0);
+	tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM,
+	       "a plain signal reaches a user-mode waiter, too");
+	toucher_start(&t, f.map + 2 * page_size, false, 0);
+	declare(f.pager, 2, 1);
+	toucher_join(&t);
+	fixture_close(&f);
+	tap_ok(!exists(&f), "and nothing is left");
+}
+
+/* The mapping goes while a fault on it waits with its lock dropped. */
+static void check_unmap(void)
+{
+	struct fixture f;
+	int status, fds[2];
+	pid_t pid;
+
+	fixture_open(&f, 4);
+	if (pipe(fds))
+		tap_bail("pipe");
+	pid = fork();
+	if (!pid) {
+		struct toucher t;
+		char go;
+
+		signal(SIGSEGV, SIG_DFL);
+		toucher_start(&t, f.map + page_size, false, 0);
+		if (read(fds[0], &go, 1) != 1)
+			_exit(1);
+		munmap(f.map, 4 * page_size);
+		close(f.node);
+		close(f.pager);
+		if (write(fds[1], "", 1) != 1)
+			_exit(1);
+		toucher_join(&t);
+		_exit(0);
+	}
+	next_fault(&f);
+	munmap(f.map, 4 * page_size);
+	close(f.node);
+	(void)!write(fds[1], "", 1);
+	wait_until_asleep(pid);
+	tap_ok(exists(&f), "unmapped by all while a fault waits");
+	declare(f.pager, 0, 4);
+	waitpid(pid, &status, 0);
+	tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV,
+	       "the waiter wakes to a mapping that is gone: SIGSEGV");
+	close(f.pager);
+	tap_ok(!exists(&f), "and nothing is left");
+	close(f.memory);
+	munmap(f.view, 4 * page_size);
+}
+
+static void check_orphan(void)
+{
+	struct fixture f;
+	char state[32];
+	int status;
+	pid_t pid;
+
+	fixture_open(&f, 4);
+	f.view[0] = 5;
+	declare(f.pager, 0, 1);
+	read_attribute(&f, "state", state, sizeof(state));
+	tap_ok(!strcmp(state, "filling"), "sysfs: state filling");
+	read_attribute(&f, "present", state, sizeof(state));
+	tap_ok(!strcmp(state, "1"), "sysfs: one page present");
+	pid = child_touch(f.map + page_size);
+	next_fault(&f);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	close(f.pager);
+	read_attribute(&f, "state", state, sizeof(state));
+	tap_ok(!strcmp(state, "orphaned"), "the pager goes: orphaned");
+	tap_ok(f.map[0] == 5, "present pages still work");
+	pid = child_touch(f.map + page_size);
+	wait_until_asleep(pid);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	tap_ok(WIFSIGNALED(status), "missing ones wait, and the waiter can be killed");
+	munmap(f.map, 4 * page_size);
+	close(f.node);
+	tap_ok(!exists(&f), "without users an orphan goes");
+	close(f.memory);
+	munmap(f.view, 4 * page_size);
+}
+
+static void check_complete(void)
+{
+	struct fixture f;
+	char state[32];
+
+	fixture_open(&f, 4);
+	memset(f.view, 3, 4 * page_size);
+	declare(f.pager, 0, 4);
+	read_attribute(&f, "state", state, sizeof(state));
+	tap_ok(!strcmp(state, "complete"), "sysfs: state complete");
+	close(f.pager);
+	close(f.memory);
+	munmap(f.view, 4 * page_size);
+	tap_ok(f.map[0] == 3 && f.map[3 * page_size] == 3,
+	       "complete, the region works without pager and memory fd");
+	munmap(f.map, 4 * page_size);
+	close(f.node);
+	tap_ok(!exists(&f), "and goes with its last user");
+}
+
+/* fork() and mremap() make VMAs that hold the region, too. */
+static void check_copies(void)
+{
+	unsigned char *moved;
+	struct fixture f;
+	int status;
+	pid_t pid;
+
+	fixture_open(&f, 4);
+	moved = mremap(f.map, 4 * page_size, 4 * page_size, MREMAP_MAYMOVE | MREMAP_FIXED,
+		       mmap(NULL, 4 * page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	tap_ok(moved != MAP_FAILED, "mremap() moves the mapping");
+	f.map = moved;
+	tap_ok(mremap(f.map, 4 * page_size, 5 * page_size, MREMAP_MAYMOVE) == MAP_FAILED,
+	       "but does not grow it");
+	munmap(f.map + page_size, page_size);
+	declare(f.pager, 0, 3);
+	tap_ok(f.map[0] == 0 && f.map[2 * page_size] == 0, "a split mapping works on");
+	pid = child_touch(f.map + 3 * page_size);
+	tap_ok(next_fault(&f).page == 3, "and a child's copy traps");
+	f.view[3 * page_size] = 33;
+	declare(f.pager, 3, 1);
+	waitpid(pid, &status, 0);
+	tap_ok(WIFEXITED(status) && WEXITSTATUS(status) == 33, "and sees the content");
+	fixture_close(&f);
+	tap_ok(!exists(&f), "nothing is left");
+}
+
+static void check_module(void)
+{
+	struct fixture f;
+	FILE *file;
+	int count = -1;
+
+	fixture_open(&f, 1);
+	declare(f.pager, 0, 1);
+	close(f.node);
+	close(f.pager);
+	file = fopen("/sys/module/yabusame/refcnt", "r");
+	if (!file || fscanf(file, "%d", &count) != 1)
+		tap_bail("refcnt");
+	fclose(file);
+	tap_ok(count >= 1, "a mapping alone keeps the module");
+	munmap(f.map, page_size);
+	file = fopen("/sys/module/yabusame/refcnt", "r");
+	if (!file || fscanf(file, "%d", &count) != 1)
+		tap_bail("refcnt");
+	fclose(file);
+	tap_ok(count == 0, "and without it nobody does");
+}
+
+int main(void)
+{
+	tap_start(5 + 3 + 6 + 3 + 6 + 2, 60);
+	check_killed_waiter();
+	check_unmap();
+	check_orphan();
+	check_complete();
+	check_copies();
+	check_module();
+	return tap_end();
+}
