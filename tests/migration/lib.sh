@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash disable=SC2034
+# What the migration tests share. They run on host1 of the lab; host2 is the other
+# host. The guest is tests/guest: it checks its own memory all the time, says so on
+# its console, and takes commands there.
+set -uo pipefail
+
+guest=$YAB_ROOT/build/guest
+vm=vm1
+mib=${YAB_GUEST_MIB:-96}	# memory that the guest checks
+size=${YAB_GUEST_SIZE:-256M}	# memory that it has
+pages=$((${size%M} * 256))
+console=/run/$vm.console
+serial=/run/$vm.serial
+cpu=host
+monitor=/run/$vm.test-qmp	# a second QMP of the test's own
+
+# --- TAP ---------------------------------------------------------------------------
+
+tap_count=0 tap_failed=0
+
+# ok WHAT COMMAND...: a test point, true if COMMAND is
+ok()
+{
+	local what=$1
+	shift
+
+	tap_count=$((tap_count + 1))
+	if "$@"; then
+		echo "ok $tap_count - $what"
+	else
+		echo "not ok $tap_count - $what"
+		tap_failed=$((tap_failed + 1))
+	fi
+}
+
+bail()
+{
+	echo "Bail out! $*"
+	show_logs
+	exit 1
+}
+
+finish()
+{
+	echo "1..$tap_count"
+	((tap_failed == 0)) || show_logs
+	exit $((tap_failed > 0))
+}
+
+show_logs()
+{
+	local host
+
+	for host in host1 host2; do
+		{
+			echo "$host: the daemon's log ends:"
+			tail -n 30 "$YAB_LAB_OUT/yabusamed.$host"
+			echo "$host: the guest's console ends:"
+			on "$host" tail -n 5 "$console"
+			echo "$host: QEMU says:"
+			on "$host" sh -c "tail -n 5 /run/yabusame/$vm*.log"
+		} 2>/dev/null | sed 's/^/# /'
+	done
+}
+
+# --- waiting for states ------------------------------------------------------------
+
+# until SECONDS COMMAND...: asks again until it is true; the seconds bound a failure
+until_true()
+{
+	local end=$((SECONDS + $1))
+	shift
+
+	until "$@"; do
+		((SECONDS < end)) || return 1
+		sleep 0.1
+	done
+}
+
+# --- hosts, daemons, the VM -----------------------------------------------------------
+
+daemon_start()
+{
+	local host=$1
+
+	on "$host" setsid sh -c \
+		"exec yabusamed --listen 0.0.0.0 </dev/null >>$YAB_LAB_OUT/yabusamed.$host 2>&1 &"
+	until_true 10 grep -q "listening on" "$YAB_LAB_OUT/yabusamed.$host" ||
+		bail "$host: yabusamed does not start"
+}
+
+# describe_on HOST [ARGUMENT...]: the VM's description; the arguments go to QEMU
+describe_on()
+{
+	local host=$1 more='' argument file
+	shift
+
+	for argument in "$@"; do
+		more+="\"$argument\", "
+	done
+	file=$YAB_LAB_OUT/$vm.$host.json
+	cat >"$file" <<END
+{
+	"name": "$vm",
+	"memory": "$size",
+	"qemu": [
+		"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
+		"-machine", "pc,accel=kvm,memory-backend=ram0", "-cpu", "$cpu", "-smp", "2",
+		"-m", "$size", "-object",
+		"memory-backend-file,id=ram0,size=\${memory_size},mem-path=\${memory},share=on",
+		"-kernel", "$YAB_LAB_VMLINUZ", "-initrd", "$guest/initramfs",
+		"-append", "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check nokaslr yab.mib=$mib",
+		"-chardev", "socket,id=serial0,path=$serial,server=on,wait=off,logfile=$console,logappend=on",
+		"-serial", "chardev:serial0", "-device", "virtio-rng-pci",
+		"-qmp", "unix:$monitor,server=on,wait=off", $more
+		"-qmp", "\${monitor}", "\${incoming}"
+	]
+}
+END
+	on "$host" mkdir -p /etc/yabusame/vms
+	on "$host" cp "$file" "/etc/yabusame/vms/$vm.json"
+}
+
+set_up()
+{
+	daemon_start host1
+	daemon_start host2
+	describe_on host1 "$@"
+	describe_on host2 "$@"
+	yabctl start "$vm" || bail "yabctl start $vm"
+	guest_says host1 'guest: tick=' 120 || bail "the guest does not boot"
+}
+
+qemu_pid()
+{
+	on "$1" pgrep -f "^qemu-system-x86_64 .*$monitor"
+}
+
+no_qemu() { ! qemu_pid "$1" >/dev/null; }
+no_region() { ! on "$1" test -e "/dev/yabusame/$vm"; }
+
+# qmp HOST COMMAND: the answer to one QMP command over the test's own monitor
+qmp()
+{
+	on "$1" sh -c "{ echo '{\"execute\": \"qmp_capabilities\"}'; echo '{\"execute\": \"$2\"}'; } |
+		socat -t 2 - UNIX-CONNECT:$monitor" | tail -n 1
+}
+
+# --- the guest ----------------------------------------------------------------------
+
+# guest_says HOST PATTERN [SECONDS]: waits for a line on its console
+guest_says()
+{
+	until_true "${3:-30}" on "$1" grep -qE "$2" "$console"
+}
+
+guest_send()
+{
+	on "$1" sh -c "echo $2 | socat -u - UNIX-CONNECT:$serial"
+}
+
+# guest_line HOST: the newest tick line that is whole
+guest_line()
+{
+	on "$1" sh -c "grep -a '^guest: tick=.* late_us=' $console | tail -n 1 | tr -d '\r'"
+}
+
+# guest_figure HOST NAME: a figure of that line
+guest_figure()
+{
+	guest_line "$1" | tr ' ' '\n' | sed -n "s/^$2=//p"
+}
+
+# guest_goes_on HOST: true once the guest has checked more pages than it had
+guest_goes_on()
+{
+	local checks
+	checks=$(guest_figure "$1" checks)
+
+	until_true 60 guest_has_checked "$1" "${checks:-0}"
+}
+
+guest_has_checked()
+{
+	local checks
+	checks=$(guest_figure "$1" checks)
+
+	((${checks:-0} > $2))
+}
+
+guest_is_right()
+{
+	[[ $(guest_figure "$1" wrong) == 0 ]] && ! on "$1" grep -qa 'guest: WRONG' "$console"
+}
+
+# The guest's last word on its memory: every page checked, none wrong.
+guest_final()
+{
+	guest_send "$1" final
+	guest_says "$1" '^guest: final pages=[0-9]+ wrong=' 60 &&
+		on "$1" grep -qaE '^guest: final pages=[1-9][0-9]* wrong=0' "$console"
+}
+
+# --- figures ---------------------------------------------------------------------------
+
+# migrate_value NAME: from the last line of yabctl migrate --json in migrate.json
+migrate_value()
+{
+	sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$YAB_LAB_OUT/migrate.json" | tail -n 1
+}
+
+# trace_start HOST FUNCTION: has the kernel time each call of a function
+trace_start()
+{
+	on "$1" sh -c "cd /sys/kernel/tracing && echo 0 >tracing_on && echo 8192 >buffer_size_kb &&
+		echo $2 >set_graph_function && echo 1 >max_graph_depth &&
+		echo function_graph >current_tracer &&
+		echo 1 >tracing_on" || bail "$1: cannot trace $2"
+}
+
+# trace_figures HOST: p50, p99, max and the number of the calls, as name=value
+trace_figures()
+{
+	on "$1" cat /sys/kernel/tracing/trace |
+		sed -n 's/.* \([0-9.]*\) us *|.*/\1/p' | sort -n |
+		awk '{ v[NR] = $1 } END {
+			printf "faults=%d\np50_us=%d\np99_us=%d\nmax_us=%d\n", NR,
+				v[int(NR * .5) + 1], v[int(NR * .99) + (NR > 1)], v[NR] }'
+}

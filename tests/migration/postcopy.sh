@@ -1,0 +1,29 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A running guest moves to the other host and back, over a link with delay, checking
+# its own memory all the time.
+. "$(dirname "$0")/lib.sh"
+
+set_up
+guest_goes_on host1 || bail "the guest does not run"
+
+yabctl migrate $vm host2 --json >"$YAB_LAB_OUT/migrate.json"
+ok "yabctl migrate succeeds" test $? = 0
+ok "the source's QEMU is gone" until_true 10 no_qemu host1
+ok "the guest runs on host2" guest_goes_on host2
+ok "and found no wrong page" guest_is_right host2
+ok "it waited for pages" test "$(on host2 cat /sys/class/yabusame/$vm/faults)" -gt 0
+ok "every page is present" test "$(on host2 cat /sys/class/yabusame/$vm/present)" = "$pages"
+ok "the region is complete" test "$(on host2 cat /sys/class/yabusame/$vm/state)" = complete
+ok "the source keeps no VM" sh -c "! yabctl list | grep -q $vm"
+ok "host2 lists it" sh -c "on host2 yabctl list | grep -q '$vm.*running'"
+
+ok "yabctl migrate back succeeds" on host2 yabctl migrate $vm host1
+ok "the guest runs on host1 again" guest_goes_on host1
+ok "no QEMU is left on host2" until_true 10 no_qemu host2
+ok "and no region" until_true 10 no_region host2
+ok "every page is right at the end" guest_final host1
+ok "yabctl destroy ends it" yabctl destroy $vm
+ok "no QEMU is left" until_true 10 no_qemu host1
+ok "and no region" until_true 10 no_region host1
+finish
