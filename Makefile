@@ -10,7 +10,7 @@ BUILD := $(CURDIR)/build
 VERSION := 0.1
 
 .DEFAULT_GOAL := all
-.PHONY: all modules daemon kselftest unit setup check demo bench lint install clean help
+.PHONY: all modules daemon kselftest lab-tools unit setup check demo bench lint install clean help
 
 all: daemon kselftest ## daemons and tools, the module's tests, and the module if it can be built here
 	@if [ -e $(KDIR)/Makefile ]; then $(MAKE) modules; else \
@@ -32,6 +32,12 @@ $(BUILD)/kselftest/%: tests/kselftest/%.c tests/kselftest/harness.c tests/kselft
 		include/uapi/linux/yabusame.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(CFLAGS) -Wall -Wextra -Werror -Iinclude/uapi -pthread $(filter %.c,$^) -o $@
+
+lab-tools: $(BUILD)/bin/memory_cat ## programs that the lab's tests need
+
+$(BUILD)/bin/memory_cat: tests/migration/memory_cat.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(CFLAGS) -Wall -Wextra -Werror $< -o $@
 
 unit: ## unit tests, with sanitizers
 	$(MAKE) -C tests/unit check SANITIZE=1

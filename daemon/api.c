@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "api.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/listener.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "log.h"
+#include "outgoing.h"
+
+#define YAB_API_CLIENTS_MAX	64
+#define YAB_API_LINE_MAX	65536
+/* Progress is left out for a client that does not read. */
+#define YAB_API_OUTPUT_HIGH	(256 * 1024)
+
+struct yab_client;
+
+/* What takes time. It outlives its client, not the API. */
+struct yab_api_request {
+	LIST_ENTRY(yab_api_request) link;
+	struct yab_api *api;
+	struct yab_client *client;	/* NULL: went away */
+	char vm[YAB_NAME_SIZE];
+};
+
+struct yab_client {
+	LIST_ENTRY(yab_client) link;
+	struct yab_api *api;
+	struct bufferevent *socket;
+	struct yab_api_request *request;	/* the one under way; others wait */
+	bool looking;				/* at its lines, further down the stack */
+};
+
+struct yab_api {
+	struct yab_supervisor *supervisor;
+	struct evconnlistener *listener;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	unsigned int clients_count;
+	LIST_HEAD(, yab_client) clients;
+	LIST_HEAD(, yab_api_request) requests;
+};
+
+struct yab_api_command {
+	const char *name;
+	bool changes;		/* refused while the daemon is ending */
+	void (*run)(struct yab_client *client, const char *vm, json_t *request);
+};
+
+static void yab_client_lines(struct yab_client *client);
+
+static void yab_client_free(struct yab_client *client)
+{
+	if (client->request)
+		client->request->client = NULL;
+	LIST_REMOVE(client, link);
+	client->api->clients_count--;
+	bufferevent_free(client->socket);
+	free(client);
+}
+
+/* Steals @json. */
+static void yab_client_say(struct yab_client *client, json_t *json)
+{
+	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+
+	json_decref(json);
+	if (!text) {
+		bufferevent_write(client->socket, "{\"error\": \"out of memory\"}\n", 27);
+		return;
+	}
+	bufferevent_write(client->socket, text, strlen(text));
+	bufferevent_write(client->socket, "\n", 1);
+	free(text);
+}
+
+static void yab_client_refuse(struct yab_client *client, const char *error)
+{
+	yab_client_say(client, json_pack("{s:s}", "error", error));
+}
+
+static struct yab_api_request *yab_api_request_new(struct yab_client *client, const char *vm)
+{
+	struct yab_api_request *request = calloc(1, sizeof(*request));
+
+	if (!request) {
+		yab_client_refuse(client, "out of memory");
+		return NULL;
+	}
+	request->api = client->api;
+	request->client = client;
+	snprintf(request->vm, sizeof(request->vm), "%s", vm);
+	client->request = request;
+	LIST_INSERT_HEAD(&client->api->requests, request, link);
+	return request;
+}
+
+static void yab_api_request_free(struct yab_api_request *request)
+{
+	if (request->client)
+		request->client->request = NULL;
+	LIST_REMOVE(request, link);
+	free(request);
+}
+
+/* Answers with @json (stolen), or with @error if there is one. */
+static void yab_api_request_end(struct yab_api_request *request, json_t *json, const char *error)
+{
+	struct yab_client *client = request->client;
+
+	yab_api_request_free(request);
+	if (client && error) {
+		json_decref(json);
+		yab_client_refuse(client, error);
+	} else if (client) {
+		yab_client_say(client, json);
+	} else {
+		json_decref(json);
+	}
+	if (client)
+		yab_client_lines(client);
+}
+
+static json_t *yab_api_job(struct yab_api *api, const char *vm)
+{
+	struct yab_job *job = yab_jobs_find(api->supervisor->jobs, vm);
+
+	return job ? yab_job_json(job) : NULL;
+}
+
+static void yab_api_done(const char *error, void *arg)
+{
+	yab_api_request_end(arg, json_pack("{s:b}", "ok", 1), error);
+}
+
+static void yab_api_start(struct yab_client *client, const char *vm, json_t *json)
+{
+	struct yab_api_request *request = yab_api_request_new(client, vm);
+	char error[YAB_WIRE_ERROR_MAX];
+
+	(void)json;
+	if (request && yab_vms_start(client->api->supervisor->vms, vm, yab_api_done, request,
+				     error, sizeof(error)) < 0)
+		yab_api_request_end(request, NULL, error);
+}
+
+static void yab_api_destroy(struct yab_client *client, const char *vm, json_t *json)
+{
+	struct yab_supervisor *supervisor = client->api->supervisor;
+	struct yab_job *job = yab_jobs_find(supervisor->jobs, vm);
+	struct yab_vm *found = yab_vms_find(supervisor->vms, vm);
+	struct yab_api_request *request;
+	char error[YAB_WIRE_ERROR_MAX];
+
+	(void)json;
+	request = yab_api_request_new(client, vm);
+	if (!request)
+		return;
+	if (yab_description_name_check(vm, error, sizeof(error)) < 0) {
+		yab_api_request_end(request, NULL, error);
+	} else if (!found) {
+		snprintf(error, sizeof(error), "no VM %s runs here", vm);
+		yab_api_request_end(request, NULL, error);
+	} else if (job && yab_job_active(job)) {
+		snprintf(error, sizeof(error), "VM %s is in a migration: see yabctl jobinfo %s", vm,
+			 vm);
+		yab_api_request_end(request, NULL, error);
+	} else if (yab_vm_destroy(found, yab_api_done, request, error, sizeof(error)) < 0) {
+		yab_api_request_end(request, NULL, error);
+	}
+}
+
+static void yab_api_progress(void *arg)
+{
+	struct yab_api_request *request = arg;
+	struct yab_client *client = request->client;
+	struct evbuffer *output;
+	json_t *job;
+
+	if (!client)
+		return;
+	output = bufferevent_get_output(client->socket);
+	if (evbuffer_get_length(output) > YAB_API_OUTPUT_HIGH)
+		return;
+	job = yab_api_job(request->api, request->vm);
+	if (job)
+		yab_client_say(client, json_pack("{s:s, s:o}", "event", "progress", "job", job));
+}
+
+static void yab_api_migrated(const char *error, void *arg)
+{
+	struct yab_api_request *request = arg;
+	json_t *job = yab_api_job(request->api, request->vm);
+
+	yab_api_request_end(request, json_pack("{s:b, s:o*}", "ok", 1, "job", job), error);
+}
+
+static const struct yab_outgoing_ops yab_api_outgoing_ops = {
+	.progress = yab_api_progress,
+	.ended = yab_api_migrated,
+};
+
+static void yab_api_migrate(struct yab_client *client, const char *vm, json_t *json)
+{
+	const char *destination = json_string_value(json_object_get(json, "destination"));
+	bool paused = json_is_true(json_object_get(json, "paused"));
+	struct yab_address address;
+	struct yab_api_request *request;
+	char error[YAB_WIRE_ERROR_MAX];
+
+	if (!destination || yab_address_parse(destination, &address) < 0) {
+		yab_client_refuse(client, "the destination is no HOST, HOST:PORT or [IPV6]:PORT");
+		return;
+	}
+	request = yab_api_request_new(client, vm);
+	if (request && yab_outgoing_begin(client->api->supervisor, vm, &address, paused,
+					  &yab_api_outgoing_ops, request, error,
+					  sizeof(error)) < 0)
+		yab_api_request_end(request, NULL, error);
+}
+
+static void yab_api_list(struct yab_client *client, const char *name, json_t *json)
+{
+	struct yab_supervisor *supervisor = client->api->supervisor;
+	json_t *list = json_array(), *entry;
+	struct yab_job *job;
+	struct yab_vm *vm;
+
+	(void)name;
+	(void)json;
+	for (vm = yab_vms_first(supervisor->vms); vm; vm = yab_vms_next(vm)) {
+		entry = json_pack("{s:s, s:s, s:I}", "vm", vm->name, "state",
+				  yab_vm_state_name(vm->state), "memory",
+				  (json_int_t)vm->description->memory);
+		job = yab_jobs_find(supervisor->jobs, vm->name);
+		if (job && yab_job_active(job))
+			json_object_set_new(entry, "job", yab_job_json(job));
+		json_array_append_new(list, entry);
+	}
+	yab_client_say(client, json_pack("{s:b, s:o}", "ok", 1, "vms", list));
+}
+
+static void yab_api_jobinfo(struct yab_client *client, const char *vm, json_t *json)
+{
+	json_t *job = yab_api_job(client->api, vm);
+	char error[YAB_WIRE_ERROR_MAX];
+
+	(void)json;
+	if (job) {
+		yab_client_say(client, json_pack("{s:b, s:o}", "ok", 1, "job", job));
+		return;
+	}
+	if (!yab_description_name_check(vm, error, sizeof(error)))
+		snprintf(error, sizeof(error), "VM %s had no migration since this daemon started",
+			 vm);
+	yab_client_refuse(client, error);
+}
+
+static const struct yab_api_command yab_api_commands[] = {
+	{ "start", true, yab_api_start },
+	{ "destroy", false, yab_api_destroy },
+	{ "migrate", true, yab_api_migrate },
+	{ "list", false, yab_api_list },
+	{ "jobinfo", false, yab_api_jobinfo },
+	{ NULL, false, NULL },
+};
+
+static void yab_client_line(struct yab_client *client, const char *line, size_t length)
+{
+	json_t *json = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL);
+	const char *name = json_string_value(json_object_get(json, "command"));
+	const char *vm = json_string_value(json_object_get(json, "vm"));
+	const struct yab_api_command *command = yab_api_commands;
+
+	while (command->name && (!name || strcmp(command->name, name)))
+		command++;
+	if (!command->name)
+		yab_client_refuse(client, "unknown command: use a yabctl of the same version");
+	else if (command->changes && client->api->supervisor->leaving)
+		yab_client_refuse(client, "yabusamed is ending and takes no new work");
+	else
+		command->run(client, vm ? vm : "", json);
+	json_decref(json);
+}
+
+/* One request at a time; the next line is looked at when it was answered. */
+static void yab_client_lines(struct yab_client *client)
+{
+	struct evbuffer *input = bufferevent_get_input(client->socket);
+	size_t length;
+	char *line;
+
+	/* A request that ends at once comes by here, too. */
+	if (client->looking)
+		return;
+	client->looking = true;
+	while (!client->request) {
+		line = evbuffer_readln(input, &length, EVBUFFER_EOL_LF);
+		if (!line)
+			break;
+		yab_client_line(client, line, length);
+		free(line);
+	}
+	client->looking = false;
+}
+
+static void yab_client_readable(struct bufferevent *socket, void *arg)
+{
+	struct evbuffer *input = bufferevent_get_input(socket);
+	struct yab_client *client = arg;
+
+	yab_client_lines(client);
+	if (client->request || evbuffer_get_length(input) < YAB_API_LINE_MAX)
+		return;
+	yab_log_warn(NULL, "a client of %s sent a line that is too long", client->api->path);
+	yab_client_free(client);
+}
+
+static void yab_client_event(struct bufferevent *socket, short what, void *arg)
+{
+	(void)socket;
+	(void)what;
+	yab_client_free(arg);
+}
+
+static void yab_api_accepted(struct evconnlistener *listener, evutil_socket_t fd,
+			     struct sockaddr *from, int from_length, void *arg)
+{
+	struct yab_api *api = arg;
+	struct yab_client *client;
+	socklen_t length = sizeof(struct ucred);
+	struct ucred who;
+
+	(void)listener;
+	(void)from;
+	(void)from_length;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) < 0 ||
+	    (who.uid && who.uid != geteuid())) {
+		yab_log_warn(NULL, "refused a client of %s: not root", api->path);
+		goto err_fd;
+	}
+	if (api->clients_count >= YAB_API_CLIENTS_MAX) {
+		yab_log_warn(NULL, "refused a client of %s: there are %u", api->path,
+			     api->clients_count);
+		goto err_fd;
+	}
+	client = calloc(1, sizeof(*client));
+	if (!client)
+		goto err_fd;
+	client->api = api;
+	/* Deferred: no callback from within a write. */
+	client->socket = bufferevent_socket_new(api->supervisor->base, fd, BEV_OPT_CLOSE_ON_FREE |
+						BEV_OPT_DEFER_CALLBACKS);
+	if (!client->socket)
+		goto err_client;
+	LIST_INSERT_HEAD(&api->clients, client, link);
+	api->clients_count++;
+	bufferevent_setcb(client->socket, yab_client_readable, NULL, yab_client_event, client);
+	bufferevent_setwatermark(client->socket, EV_READ, 0, YAB_API_LINE_MAX);
+	if (bufferevent_enable(client->socket, EV_READ | EV_WRITE) < 0)
+		yab_client_free(client);
+	return;
+
+err_client:
+	free(client);
+err_fd:
+	close(fd);
+}
+
+struct yab_api *yab_api_new(struct yab_supervisor *supervisor, char *error, size_t error_size)
+{
+	const unsigned int flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct yab_api *api = calloc(1, sizeof(*api));
+
+	if (!api) {
+		snprintf(error, error_size, "out of memory");
+		return NULL;
+	}
+	api->supervisor = supervisor;
+	LIST_INIT(&api->clients);
+	LIST_INIT(&api->requests);
+	if (snprintf(api->path, sizeof(api->path), "%s/%s", supervisor->run_dir, YAB_API_SOCKET) >=
+	    (int)sizeof(api->path)) {
+		snprintf(error, error_size, "%s: too long for a socket: use a shorter --run-dir",
+			 supervisor->run_dir);
+		goto err_api;
+	}
+	memcpy(address.sun_path, api->path, sizeof(address.sun_path));
+	/* Left by a daemon that was killed; the lock says that none is running. */
+	unlink(api->path);
+	api->listener = evconnlistener_new_bind(supervisor->base, yab_api_accepted, api, flags, -1,
+						(struct sockaddr *)&address, sizeof(address));
+	if (!api->listener || chmod(api->path, 0600) < 0) {
+		snprintf(error, error_size, "%s: %s", api->path, strerror(errno));
+		goto err_listener;
+	}
+	return api;
+
+err_listener:
+	if (api->listener)
+		evconnlistener_free(api->listener);
+err_api:
+	free(api);
+	return NULL;
+}
+
+void yab_api_free(struct yab_api *api)
+{
+	struct yab_api_request *request;
+	struct yab_client *client;
+
+	if (!api)
+		return;
+	while ((client = LIST_FIRST(&api->clients)))
+		yab_client_free(client);
+	while ((request = LIST_FIRST(&api->requests)))
+		yab_api_request_free(request);
+	evconnlistener_free(api->listener);
+	unlink(api->path);
+	free(api);
+}

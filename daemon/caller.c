@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "caller.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "incoming.h"
+#include "log.h"
+#include "token.h"
+
+/* One that calls nothing is closed. */
+#define YAB_CALLER_IDLE_SECONDS	30
+
+struct yab_caller {
+	struct yab_supervisor *supervisor;
+	struct yab_peer *peer;
+	struct yab_incoming *incoming;	/* NULL: none yet, or none any more */
+	struct event *idle;
+};
+
+static void yab_caller_free(struct yab_caller *caller)
+{
+	event_free(caller->idle);
+	free(caller);
+}
+
+void yab_caller_finish(struct yab_caller *caller)
+{
+	yab_peer_finish(caller->peer);
+	yab_caller_free(caller);
+}
+
+void yab_caller_fail(struct yab_caller *caller, const char *error)
+{
+	yab_peer_fail(caller->peer, error);
+	yab_caller_free(caller);
+}
+
+void yab_caller_bind(struct yab_caller *caller, struct yab_incoming *incoming)
+{
+	struct timeval patience = { .tv_sec = YAB_CALLER_IDLE_SECONDS };
+
+	caller->incoming = incoming;
+	if (incoming)
+		evtimer_del(caller->idle);
+	else
+		evtimer_add(caller->idle, &patience);
+}
+
+const char *yab_caller_name(const struct yab_caller *caller)
+{
+	return yab_peer_name(caller->peer);
+}
+
+struct yab_peer *yab_caller_peer(struct yab_caller *caller)
+{
+	return caller->peer;
+}
+
+static void yab_caller_send(struct yab_caller *caller, enum yab_wire_type type, json_t *json)
+{
+	if (yab_peer_send(caller->peer, type, json) < 0)
+		yab_log_warn(NULL, "cannot tell %s: %s", yab_peer_name(caller->peer),
+			     strerror(errno));
+}
+
+void yab_caller_reply(struct yab_caller *caller, json_t *json)
+{
+	yab_caller_send(caller, YAB_WIRE_REPLY, json);
+}
+
+void yab_caller_event(struct yab_caller *caller, json_t *json)
+{
+	yab_caller_send(caller, YAB_WIRE_EVENT, json);
+}
+
+/* Takes up a session on a new connection, or says that there is none. */
+static void yab_caller_attach(struct yab_caller *caller, json_t *json, const char *token)
+{
+	const char *instance = json_string_value(json_object_get(json, "instance"));
+	struct yab_supervisor *supervisor = caller->supervisor;
+	struct yab_incoming *incoming;
+	const char *state;
+
+	incoming = yab_incomings_find(supervisor->incomings, token);
+	if (incoming) {
+		yab_incoming_attach(incoming, caller);
+		return;
+	}
+	/*
+	 * "unknown" is a promise: not committed, and never will be. Only the process
+	 * that made the session can give it.
+	 */
+	state = instance && !strcmp(instance, supervisor->instance) ? "unknown" : "restarted";
+	yab_caller_reply(caller, json_pack("{s:s, s:s}", "reply", "attach", "state", state));
+}
+
+static void yab_caller_call(struct yab_caller *caller, json_t *json)
+{
+	const char *name = json_string_value(json_object_get(json, "call"));
+	const char *token = json_string_value(json_object_get(json, "token"));
+	json_t *cookie = json_object_get(json, "cookie");
+	struct yab_incoming *incoming = caller->incoming;
+
+	if (!name)
+		name = "";
+	yab_log_debug(NULL, "from %s: call %.32s", yab_peer_name(caller->peer), name);
+	if (!strcmp(name, "prepare") && !incoming) {
+		yab_incoming_prepare(caller->supervisor, caller, cookie);
+	} else if (!strcmp(name, "attach") && !incoming) {
+		yab_caller_attach(caller, json, token);
+	} else if (incoming && token && !strcmp(token, yab_incoming_token(incoming))) {
+		if (!strcmp(name, "finish"))
+			yab_incoming_finish(incoming, cookie);
+		else if (!strcmp(name, "abort"))
+			yab_incoming_abort(incoming);
+		else if (!strcmp(name, "confirm"))
+			yab_incoming_confirmed(incoming);
+		else
+			yab_incoming_misused(incoming, "unknown call");
+	} else if (incoming) {
+		/* The text may reach the source as an answer: first everything is undone. */
+		yab_incoming_misused(incoming, "call without the session's token");
+	} else {
+		yab_caller_fail(caller, "no session on this connection");
+	}
+}
+
+static void yab_caller_message(enum yab_wire_type type, json_t *json, void *arg)
+{
+	struct yab_caller *caller = arg;
+
+	if (type == YAB_WIRE_CALL)
+		yab_caller_call(caller, json);
+	else if (caller->incoming)
+		yab_incoming_misused(caller->incoming, "a frame that is the destination's to send");
+	else
+		yab_caller_fail(caller, "a frame that is the destination's to send");
+}
+
+static void yab_caller_state(const void *data, size_t length, void *arg)
+{
+	struct yab_caller *caller = arg;
+
+	if (caller->incoming)
+		yab_incoming_state(caller->incoming, data, length);
+	else
+		yab_caller_fail(caller, "device state without a session");
+}
+
+static void yab_caller_lost(const char *error, bool answered, void *arg)
+{
+	struct yab_caller *caller = arg;
+	struct yab_incoming *incoming = caller->incoming;
+
+	(void)answered;
+	yab_log_debug(NULL, "%s", error);
+	yab_peer_free(caller->peer);
+	yab_caller_free(caller);
+	if (incoming)
+		yab_incoming_caller_lost(incoming, error);
+}
+
+static void yab_caller_idle(evutil_socket_t fd, short what, void *arg)
+{
+	struct yab_caller *caller = arg;
+
+	(void)fd;
+	(void)what;
+	yab_log_warn(NULL, "%s called nothing and is closed", yab_peer_name(caller->peer));
+	yab_caller_fail(caller, "nothing was called");
+}
+
+static const struct yab_peer_ops yab_caller_ops = {
+	.message = yab_caller_message,
+	.state = yab_caller_state,
+	.lost = yab_caller_lost,
+};
+
+int yab_caller_new(struct yab_supervisor *supervisor, int fd, const char *name)
+{
+	struct timeval patience = { .tv_sec = YAB_CALLER_IDLE_SECONDS };
+	struct yab_caller *caller = calloc(1, sizeof(*caller));
+
+	if (!caller)
+		goto err_fd;
+	caller->supervisor = supervisor;
+	caller->idle = evtimer_new(supervisor->base, yab_caller_idle, caller);
+	if (!caller->idle || evtimer_add(caller->idle, &patience) < 0)
+		goto err_caller;
+	caller->peer = yab_peer_new(supervisor->base, fd, name, &yab_caller_ops, caller);
+	if (!caller->peer) {
+		yab_caller_free(caller);
+		return -1;
+	}
+	return 0;
+
+err_caller:
+	if (caller->idle)
+		event_free(caller->idle);
+	free(caller);
+err_fd:
+	evutil_closesocket(fd);
+	errno = ENOMEM;
+	return -1;
+}

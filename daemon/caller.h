@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The destination's end of a control connection: takes the source's calls to the
+ * incoming migration that they are for.
+ */
+#ifndef YAB_DAEMON_CALLER_H
+#define YAB_DAEMON_CALLER_H
+
+#include <jansson.h>
+
+#include "peer.h"
+#include "supervisor.h"
+
+struct yab_caller;
+struct yab_incoming;
+
+/* Takes @fd over, whose hellos were exchanged. 0, or -1 with errno. */
+int yab_caller_new(struct yab_supervisor *supervisor, int fd, const char *name);
+
+/* The migration that is told of this caller's end; one at a time. NULL: none. */
+void yab_caller_bind(struct yab_caller *caller, struct yab_incoming *incoming);
+const char *yab_caller_name(const struct yab_caller *caller);
+struct yab_peer *yab_caller_peer(struct yab_caller *caller);
+/* Steals @json. What cannot be sent means a lost connection, which is told later. */
+void yab_caller_reply(struct yab_caller *caller, json_t *json);
+void yab_caller_event(struct yab_caller *caller, json_t *json);
+/* Sends ERROR and closes; the caller is gone. */
+void yab_caller_fail(struct yab_caller *caller, const char *error);
+/* Closes after what was sent; the caller is gone. */
+void yab_caller_finish(struct yab_caller *caller);
+
+#endif /* YAB_DAEMON_CALLER_H */

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "capabilities.h"
+
+json_t *yab_capabilities(bool source, bool on)
+{
+	/*
+	 * x-ignore-shared keeps guest RAM out of the stream. pause-before-switchover
+	 * tells when the guest's memory is final: at the event STOP disks may still
+	 * write into it.
+	 */
+	static const char * const names[] = {
+		"events", "x-ignore-shared", "pause-before-switchover",
+	};
+	json_t *list = json_array();
+
+	for (int i = 0; i < (source ? 3 : 2); i++)
+		json_array_append_new(list, json_pack("{s:s, s:b}", "capability", names[i],
+						      "state", on));
+	return json_pack("{s:o}", "capabilities", list);
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "child.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct yab_child {
+	pid_t pid;
+	int pidfd;
+	struct event *exited;
+	struct event *deadline;
+	yab_child_cb cb;	/* NULL once disowned */
+	void *arg;
+};
+
+static void yab_child_free(struct yab_child *child)
+{
+	if (child->deadline)
+		event_free(child->deadline);
+	event_free(child->exited);
+	close(child->pidfd);
+	free(child);
+}
+
+static void yab_child_exited(evutil_socket_t fd, short what, void *arg)
+{
+	struct yab_child *child = arg;
+	yab_child_cb cb = child->cb;
+	void *cb_arg = child->arg;
+	int status = 0;
+
+	(void)fd;
+	(void)what;
+	if (!waitpid(child->pid, &status, WNOHANG))
+		return;
+	yab_child_free(child);
+	if (cb)
+		cb(status, cb_arg);
+}
+
+static void yab_child_overdue(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	yab_child_kill(arg);
+}
+
+struct yab_child *yab_child_watch(struct event_base *base, pid_t pid, yab_child_cb cb, void *arg)
+{
+	struct yab_child *child = calloc(1, sizeof(*child));
+	int error;
+
+	if (!child)
+		goto err_kill;
+	child->pid = pid;
+	child->cb = cb;
+	child->arg = arg;
+	child->pidfd = pidfd_open(pid, 0);
+	if (child->pidfd < 0)
+		goto err_free;
+	errno = ENOMEM;
+	child->exited = event_new(base, child->pidfd, EV_READ | EV_PERSIST, yab_child_exited,
+				  child);
+	if (!child->exited)
+		goto err_pidfd;
+	/* Made now: disowning must not be able to fail. */
+	child->deadline = evtimer_new(base, yab_child_overdue, child);
+	if (!child->deadline || event_add(child->exited, NULL) < 0)
+		goto err_events;
+	return child;
+
+err_events:
+	if (child->deadline)
+		event_free(child->deadline);
+	event_free(child->exited);
+err_pidfd:
+	error = errno;
+	close(child->pidfd);
+	errno = error;
+err_free:
+	free(child);
+err_kill:
+	error = errno;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	errno = error;
+	return NULL;
+}
+
+/* The pidfd names this process even if its number was used again. */
+void yab_child_kill(struct yab_child *child)
+{
+	pidfd_send_signal(child->pidfd, SIGKILL, NULL, 0);
+}
+
+void yab_child_disown(struct yab_child *child, int seconds)
+{
+	struct timeval grace = { .tv_sec = seconds };
+
+	child->cb = NULL;
+	if (!seconds || evtimer_add(child->deadline, &grace) < 0)
+		yab_child_kill(child);
+}
+
+void yab_child_leave(struct yab_child *child)
+{
+	yab_child_free(child);
+}
+
+void yab_child_describe(int status, char *text, size_t size)
+{
+	if (WIFSIGNALED(status))
+		snprintf(text, size, "was killed by signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
+	else
+		snprintf(text, size, "ended with status %d", WEXITSTATUS(status));
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contact.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "handshake.h"
+
+#define YAB_CONTACT_RETRY_MIN_MS	100
+#define YAB_CONTACT_RETRY_MAX_MS	10000
+
+struct yab_contact {
+	struct event_base *base;
+	struct evdns_base *dns;
+	struct yab_address address;
+	struct event *timer;
+	int pause_ms;
+	/* At most one of these: being made, made. */
+	struct yab_handshake *handshake;
+	struct yab_peer *peer;
+	const struct yab_contact_ops *ops;
+	void *arg;
+};
+
+static void yab_contact_message(enum yab_wire_type type, json_t *json, void *arg)
+{
+	struct yab_contact *contact = arg;
+
+	contact->ops->message(type, json, contact->arg);
+}
+
+static void yab_contact_drained(void *arg)
+{
+	struct yab_contact *contact = arg;
+
+	contact->ops->drained(contact->arg);
+}
+
+static void yab_contact_lost(const char *error, bool answered, void *arg)
+{
+	struct yab_contact *contact = arg;
+
+	yab_peer_free(contact->peer);
+	contact->peer = NULL;
+	contact->ops->lost(error, answered, contact->arg);
+}
+
+/* Device state only goes the other way. */
+static void yab_contact_state(const void *data, size_t length, void *arg)
+{
+	(void)data;
+	(void)length;
+	yab_contact_lost("the destination sent device state: install the same yabusame on both",
+			 false, arg);
+}
+
+static const struct yab_peer_ops yab_contact_peer_ops = {
+	.message = yab_contact_message,
+	.state = yab_contact_state,
+	.drained = yab_contact_drained,
+	.lost = yab_contact_lost,
+};
+
+static void yab_contact_greeted(int fd, const struct yab_wire_hello *hello, const char *error,
+				void *arg)
+{
+	struct yab_contact *contact = arg;
+
+	(void)hello;
+	contact->handshake = NULL;
+	if (fd < 0) {
+		contact->ops->lost(error, false, contact->arg);
+		return;
+	}
+	contact->peer = yab_peer_new(contact->base, fd, contact->address.text,
+				     &yab_contact_peer_ops, contact);
+	if (contact->peer)
+		contact->ops->open(contact->arg);
+	else
+		contact->ops->lost(strerror(errno), false, contact->arg);
+}
+
+static void yab_contact_connect(evutil_socket_t fd, short what, void *arg)
+{
+	struct yab_contact *contact = arg;
+
+	(void)fd;
+	(void)what;
+	contact->handshake = yab_handshake_connect(contact->base, contact->dns, &contact->address,
+						   YAB_WIRE_CONTROL, NULL,
+						   YAB_HANDSHAKE_TIMEOUT_MS, yab_contact_greeted,
+						   contact);
+	if (!contact->handshake)
+		contact->ops->lost(strerror(errno), false, contact->arg);
+}
+
+struct yab_contact *yab_contact_new(struct event_base *base, struct evdns_base *dns,
+				    const struct yab_address *address,
+				    const struct yab_contact_ops *ops, void *arg)
+{
+	struct yab_contact *contact = calloc(1, sizeof(*contact));
+
+	if (!contact)
+		return NULL;
+	contact->base = base;
+	contact->dns = dns;
+	contact->address = *address;
+	contact->ops = ops;
+	contact->arg = arg;
+	contact->timer = evtimer_new(base, yab_contact_connect, contact);
+	if (!contact->timer) {
+		free(contact);
+		return NULL;
+	}
+	return contact;
+}
+
+void yab_contact_free(struct yab_contact *contact)
+{
+	if (!contact)
+		return;
+	yab_peer_finish(contact->peer);
+	contact->peer = NULL;
+	yab_contact_close(contact);
+	event_free(contact->timer);
+	free(contact);
+}
+
+void yab_contact_open(struct yab_contact *contact)
+{
+	struct timeval pause = {
+		.tv_sec = contact->pause_ms / 1000,
+		.tv_usec = contact->pause_ms % 1000 * 1000,
+	};
+
+	yab_contact_close(contact);
+	evtimer_add(contact->timer, &pause);
+	contact->pause_ms *= 2;
+	if (contact->pause_ms < YAB_CONTACT_RETRY_MIN_MS)
+		contact->pause_ms = YAB_CONTACT_RETRY_MIN_MS;
+	if (contact->pause_ms > YAB_CONTACT_RETRY_MAX_MS)
+		contact->pause_ms = YAB_CONTACT_RETRY_MAX_MS;
+}
+
+void yab_contact_settled(struct yab_contact *contact)
+{
+	contact->pause_ms = YAB_CONTACT_RETRY_MIN_MS;
+}
+
+void yab_contact_close(struct yab_contact *contact)
+{
+	evtimer_del(contact->timer);
+	yab_handshake_cancel(contact->handshake);
+	contact->handshake = NULL;
+	yab_peer_free(contact->peer);
+	contact->peer = NULL;
+}
+
+struct yab_peer *yab_contact_peer(struct yab_contact *contact)
+{
+	return contact->peer;
+}

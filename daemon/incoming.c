@@ -1,0 +1,833 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "incoming.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+#include "capabilities.h"
+#include "child.h"
+#include "handshake.h"
+#include "log.h"
+#include "region.h"
+#include "stream.h"
+#include "token.h"
+#include "worker.h"
+
+#define YAB_INCOMING_START_SECONDS	60	/* until QEMU waits for device state */
+#define YAB_INCOMING_STALL_SECONDS	300	/* without a byte of it, or a call */
+#define YAB_INCOMING_END_SECONDS	5	/* for a worker to leave by itself */
+#define YAB_INCOMING_FAIL_MS		500	/* for a QEMU that failed to say why */
+#define YAB_INCOMING_QMP_STEPS		3	/* of yab_incoming_vm_ready() */
+/* Sessions that no source has confirmed; more are refused. */
+#define YAB_INCOMINGS_MAX		1024
+
+enum yab_incoming_step {
+	YAB_INCOMING_STARTING,		/* QEMU starts */
+	YAB_INCOMING_PREPARED,		/* it waits for device state, or loads it */
+	YAB_INCOMING_LOADED,		/* it could run */
+	YAB_INCOMING_COMMITTING,	/* it was told to run */
+	YAB_INCOMING_PULLING,		/* committed; pages are missing */
+	YAB_INCOMING_COMPLETE,		/* every page is here; kept for the source */
+	YAB_INCOMING_UNDOING,
+	YAB_INCOMING_STEPS,
+};
+
+#define YAB_INCOMING_TO(step)	(1U << YAB_INCOMING_##step)
+
+static const unsigned int yab_incoming_allowed[YAB_INCOMING_STEPS] = {
+	[YAB_INCOMING_STARTING] = YAB_INCOMING_TO(PREPARED) | YAB_INCOMING_TO(UNDOING),
+	[YAB_INCOMING_PREPARED] = YAB_INCOMING_TO(LOADED) | YAB_INCOMING_TO(UNDOING),
+	[YAB_INCOMING_LOADED] = YAB_INCOMING_TO(COMMITTING) | YAB_INCOMING_TO(PULLING) |
+				YAB_INCOMING_TO(UNDOING),
+	[YAB_INCOMING_COMMITTING] = YAB_INCOMING_TO(PULLING) | YAB_INCOMING_TO(UNDOING),
+	[YAB_INCOMING_PULLING] = YAB_INCOMING_TO(COMPLETE),
+};
+
+static const char * const yab_incoming_names[YAB_INCOMING_STEPS] = {
+	[YAB_INCOMING_STARTING] = "starting",
+	[YAB_INCOMING_PREPARED] = "prepared",
+	[YAB_INCOMING_LOADED] = "loaded",
+	[YAB_INCOMING_COMMITTING] = "committing",
+	[YAB_INCOMING_PULLING] = "pulling",
+	[YAB_INCOMING_COMPLETE] = "complete",
+	[YAB_INCOMING_UNDOING] = "undoing",
+};
+
+struct yab_incoming {
+	LIST_ENTRY(yab_incoming) link;
+	struct yab_supervisor *supervisor;
+	char name[YAB_NAME_SIZE];
+	enum yab_incoming_step step;
+	uint8_t token[YAB_WIRE_TOKEN_SIZE];
+	char token_text[YAB_TOKEN_TEXT_SIZE];
+	uint64_t pages;
+	struct yab_caller *caller;	/* NULL while there is no control connection */
+	struct event *deadline;
+	struct yab_vm *vm;		/* ours until the commit, then NULL */
+	struct yab_job *job;		/* until its end, then NULL */
+
+	struct yab_channel *worker;	/* the page service, until it is complete */
+	struct yab_child *child;
+	/*
+	 * The bulk connection, kept from the worker until the commit (-1: none or
+	 * handed over): the sweep would only be in the way of the device state, and
+	 * of the pages that loading it waits for, while the guest is stopped.
+	 */
+	int bulk_fd;
+	json_t *statistics;		/* the last ones */
+	bool complete;			/* said so, perhaps before the commit */
+
+	struct yab_stream *stream;
+	uint64_t bytes_seen;
+	bool resumed;			/* QEMU said RESUME: the guest has run */
+	bool failed;			/* QEMU said that loading failed; it will end */
+
+	/* While undoing. */
+	char error[YAB_WIRE_ERROR_MAX];
+	bool aborted;			/* the caller waits for the answer to its abort */
+	bool attaching;			/* the caller waits for the answer to its attach */
+};
+
+struct yab_incomings {
+	LIST_HEAD(, yab_incoming) all;
+	unsigned int count;
+};
+
+static void yab_incoming_undo(struct yab_incoming *incoming, const char *error);
+static void yab_incoming_committed(struct yab_incoming *incoming);
+
+static void yab_incoming_enter(struct yab_incoming *incoming, enum yab_incoming_step step)
+{
+	assert(yab_incoming_allowed[incoming->step] & 1U << step);
+	yab_log_debug(incoming->name, "arriving: %s", yab_incoming_names[step]);
+	incoming->step = step;
+	evtimer_del(incoming->deadline);
+}
+
+static void yab_incoming_arm(struct yab_incoming *incoming, int milliseconds)
+{
+	struct timeval patience = {
+		.tv_sec = milliseconds / 1000,
+		.tv_usec = milliseconds % 1000 * 1000,
+	};
+
+	evtimer_add(incoming->deadline, &patience);
+}
+
+/* Everything can still be undone: the guest never ran here. */
+static bool yab_incoming_revocable(const struct yab_incoming *incoming)
+{
+	return incoming->step < YAB_INCOMING_COMMITTING;
+}
+
+static bool yab_incoming_is_committed(const struct yab_incoming *incoming)
+{
+	return incoming->step == YAB_INCOMING_PULLING ||
+	       incoming->step == YAB_INCOMING_COMPLETE;
+}
+
+const char *yab_incoming_token(const struct yab_incoming *incoming)
+{
+	return incoming->token_text;
+}
+
+static void yab_incoming_free(struct yab_incoming *incoming)
+{
+	LIST_REMOVE(incoming, link);
+	incoming->supervisor->incomings->count--;
+	yab_stream_free(incoming->stream);
+	yab_channel_free(incoming->worker);
+	if (incoming->bulk_fd >= 0)
+		close(incoming->bulk_fd);
+	/* Where a guest waits for pages it is the daemon that ends: its worker goes on. */
+	if (incoming->child && incoming->step == YAB_INCOMING_PULLING)
+		yab_child_leave(incoming->child);
+	else if (incoming->child)
+		yab_child_disown(incoming->child, YAB_INCOMING_END_SECONDS);
+	json_decref(incoming->statistics);
+	event_free(incoming->deadline);
+	free(incoming);
+}
+
+/* Nothing is left of it on this host: now the source may be told. */
+static void yab_incoming_undone(struct yab_incoming *incoming)
+{
+	struct yab_caller *caller = incoming->caller;
+	struct yab_vm *vm = incoming->vm;
+
+	if ((vm && vm->qemu) || incoming->child)
+		return;
+	if (vm) {
+		vm->hooks = NULL;
+		yab_vm_remove(vm);
+	}
+	yab_log_warn(incoming->name, "did not arrive: %s", incoming->error);
+	if (incoming->job)
+		yab_job_end(incoming->job, incoming->error);
+	if (caller)
+		yab_caller_bind(caller, NULL);
+	if (caller && incoming->aborted)
+		yab_caller_reply(caller, json_pack("{s:s}", "reply", "abort"));
+	else if (caller && incoming->attaching)
+		yab_caller_reply(caller, json_pack("{s:s, s:s}", "reply", "attach", "state",
+						   "unknown"));
+	else if (caller)
+		yab_caller_fail(caller, incoming->error);
+	yab_incoming_free(incoming);
+}
+
+/* Ends QEMU and the worker (the region goes with them), then yab_incoming_undone(). */
+static void yab_incoming_undo(struct yab_incoming *incoming, const char *error)
+{
+	if (incoming->step == YAB_INCOMING_UNDOING)
+		return;
+	snprintf(incoming->error, sizeof(incoming->error), "%s", error);
+	yab_incoming_enter(incoming, YAB_INCOMING_UNDOING);
+	yab_stream_free(incoming->stream);
+	incoming->stream = NULL;
+	if (incoming->vm && incoming->vm->qemu)
+		yab_qemu_kill(incoming->vm->qemu);
+	if (incoming->child)
+		yab_child_kill(incoming->child);
+	yab_channel_free(incoming->worker);
+	incoming->worker = NULL;
+	yab_incoming_undone(incoming);
+}
+
+static void yab_incoming_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct yab_incoming *incoming = arg;
+	uint64_t bytes;
+
+	(void)fd;
+	(void)what;
+	if (incoming->step == YAB_INCOMING_STARTING) {
+		yab_incoming_undo(incoming, "QEMU did not get ready in time");
+	} else if (incoming->failed) {
+		yab_incoming_undo(incoming, "QEMU could not load the device state");
+	} else if (incoming->step == YAB_INCOMING_PREPARED) {
+		bytes = yab_stream_bytes(incoming->stream);
+		if (bytes == incoming->bytes_seen) {
+			yab_incoming_undo(incoming, "the source sends nothing any more");
+			return;
+		}
+		incoming->bytes_seen = bytes;
+		yab_incoming_arm(incoming, YAB_INCOMING_STALL_SECONDS * 1000);
+	} else if (incoming->step == YAB_INCOMING_LOADED) {
+		yab_incoming_undo(incoming, "the source does not commit");
+	}
+}
+
+static void yab_incoming_event(struct yab_incoming *incoming, json_t *event)
+{
+	if (incoming->caller)
+		yab_caller_event(incoming->caller, event);
+	else
+		json_decref(event);
+}
+
+/* The page service is no more, before its time. */
+static void yab_incoming_worker_lost(struct yab_incoming *incoming, const char *error)
+{
+	yab_channel_free(incoming->worker);
+	incoming->worker = NULL;
+	if (incoming->step == YAB_INCOMING_UNDOING || incoming->step == YAB_INCOMING_COMPLETE)
+		return;
+	if (yab_incoming_revocable(incoming)) {
+		yab_incoming_undo(incoming, error);
+		return;
+	}
+	yab_log_error(incoming->name, "%s: pages that are missing stay missing", error);
+	yab_job_warn(incoming->job, error);
+	yab_incoming_event(incoming, json_pack("{s:s, s:s}", "event", "stuck", "error", error));
+}
+
+static void yab_incoming_worker_exited(int status, void *arg)
+{
+	struct yab_incoming *incoming = arg;
+	char ending[64], error[YAB_WIRE_ERROR_MAX];
+
+	incoming->child = NULL;
+	if (incoming->step == YAB_INCOMING_UNDOING) {
+		yab_incoming_undone(incoming);
+		return;
+	}
+	yab_child_describe(status, ending, sizeof(ending));
+	snprintf(error, sizeof(error), "the destination's page worker %s", ending);
+	yab_incoming_worker_lost(incoming, error);
+}
+
+/*
+ * Every page is here, and the guest is, too. The worker keeps its connections
+ * until the source has closed them: their end is no loss to anybody then.
+ */
+static void yab_incoming_completed(struct yab_incoming *incoming)
+{
+	json_t *event;
+
+	if (!incoming->complete || !yab_incoming_is_committed(incoming))
+		return;
+	if (incoming->step == YAB_INCOMING_PULLING) {
+		yab_incoming_enter(incoming, YAB_INCOMING_COMPLETE);
+		yab_job_end(incoming->job, NULL);
+		incoming->job = NULL;
+		yab_log_info(incoming->name, "has all its pages here");
+	}
+	event = json_pack("{s:s, s:O?, s:I, s:O?}", "event", "complete",
+			  "present", json_object_get(incoming->statistics, "present"),
+			  "pages", (json_int_t)incoming->pages,
+			  "statistics", incoming->statistics);
+	yab_incoming_event(incoming, event);
+}
+
+static void yab_incoming_message(json_t *message, const int *fds, size_t fd_count, void *arg)
+{
+	struct yab_incoming *incoming = arg;
+	const char *type = json_string_value(json_object_get(message, "type"));
+	const char *error = json_string_value(json_object_get(message, "error"));
+	char text[YAB_WIRE_ERROR_MAX];
+	json_t *role;
+
+	for (size_t i = 0; i < fd_count; i++)
+		close(fds[i]);
+	if (!message) {
+		yab_incoming_worker_lost(incoming, "the destination's page worker is gone");
+	} else if (incoming->step == YAB_INCOMING_COMPLETE) {
+		/* Its connections end because the source is done. */
+		yab_log_debug(incoming->name, "the page worker says \"%s\"", type ? type : "?");
+	} else if (type && !strcmp(type, "statistics")) {
+		json_object_del(message, "type");
+		json_decref(incoming->statistics);
+		incoming->statistics = json_incref(message);
+		if (incoming->job)
+			yab_job_statistics(incoming->job, YAB_JOB_DESTINATION, message);
+		yab_incoming_event(incoming, json_pack("{s:s, s:O}", "event", "statistics",
+						       "statistics", message));
+	} else if (type && !strcmp(type, "lost")) {
+		role = json_object_get(message, "role");
+		yab_log_warn(incoming->name, "%s connection: %s",
+			     json_is_string(role) ? json_string_value(role) : "?",
+			     error ? error : "lost");
+		yab_incoming_event(incoming, json_pack("{s:s, s:O?}", "event", "lost", "role",
+						       role));
+	} else if (type && !strcmp(type, "complete")) {
+		incoming->complete = true;
+		yab_incoming_completed(incoming);
+	} else if (type && !strcmp(type, "failed")) {
+		snprintf(text, sizeof(text), "%s", error ? error : "the page worker failed");
+		yab_incoming_worker_lost(incoming, text);
+	} else {
+		yab_log_warn(incoming->name, "the page worker says what nobody understands");
+	}
+}
+
+static void yab_incoming_waiting(json_t *results, const char *error, void *arg)
+{
+	struct yab_incoming *incoming = arg;
+	json_t *cookie;
+
+	(void)results;
+	if (incoming->step != YAB_INCOMING_STARTING)
+		return;
+	if (error) {
+		yab_incoming_undo(incoming, error);
+		return;
+	}
+	yab_incoming_enter(incoming, YAB_INCOMING_PREPARED);
+	yab_incoming_arm(incoming, YAB_INCOMING_STALL_SECONDS * 1000);
+	cookie = json_pack("{s:s, s:s}", "token", incoming->token_text, "instance",
+			   incoming->supervisor->instance);
+	yab_caller_reply(incoming->caller, json_pack("{s:s, s:o}", "reply", "prepare", "cookie",
+						     cookie));
+}
+
+/* QEMU is up: it is told where its device state comes from. */
+static void yab_incoming_vm_ready(void *arg)
+{
+	struct yab_qmp_step steps[YAB_INCOMING_QMP_STEPS] = {
+		{ .command = "migrate-set-capabilities", .fd = -1 },
+		{ .command = "getfd" },
+		{ .command = "migrate-incoming", .fd = -1 },
+	};
+	struct yab_incoming *incoming = arg;
+	int qemu_fd, result;
+
+	if (incoming->step != YAB_INCOMING_STARTING || incoming->stream)
+		return;
+	incoming->stream = yab_stream_new_writer(incoming->supervisor->base,
+						 yab_caller_peer(incoming->caller), &qemu_fd);
+	if (!incoming->stream) {
+		yab_incoming_undo(incoming, "no way for the device state: out of memory");
+		return;
+	}
+	steps[0].arguments = yab_capabilities(false, true);
+	steps[1].arguments = json_pack("{s:s}", "fdname", "yabusame");
+	steps[1].fd = qemu_fd;
+	steps[2].arguments = json_pack("{s:s}", "uri", "fd:yabusame");
+	result = yab_qmp_run(yab_vm_qmp(incoming->vm), steps, YAB_INCOMING_QMP_STEPS,
+			     yab_incoming_waiting, incoming);
+	close(qemu_fd);
+	if (result < 0)
+		yab_incoming_undo(incoming, "QEMU's monitor cannot be asked");
+}
+
+static void yab_incoming_vm_event(const char *name, json_t *data, void *arg)
+{
+	struct yab_incoming *incoming = arg;
+	const char *status = json_string_value(json_object_get(data, "status"));
+
+	if (!strcmp(name, "RESUME"))
+		incoming->resumed = true;
+	if (strcmp(name, "MIGRATION") || !status || incoming->step != YAB_INCOMING_PREPARED)
+		return;
+	if (!strcmp(status, "completed")) {
+		/* What QEMU did not read is for nobody; the calls behind it are. */
+		yab_peer_pause(yab_caller_peer(incoming->caller), false);
+		yab_stream_free(incoming->stream);
+		incoming->stream = NULL;
+		yab_incoming_enter(incoming, YAB_INCOMING_LOADED);
+		yab_incoming_arm(incoming, YAB_INCOMING_STALL_SECONDS * 1000);
+		yab_incoming_event(incoming, json_pack("{s:s}", "event", "loaded"));
+	} else if (!strcmp(status, "failed")) {
+		/* It ends by itself, and its last words say why. */
+		incoming->failed = true;
+		yab_incoming_arm(incoming, YAB_INCOMING_FAIL_MS);
+	}
+}
+
+static void yab_incoming_vm_exited(const char *why, void *arg)
+{
+	struct yab_incoming *incoming = arg;
+	char text[YAB_WIRE_ERROR_MAX];
+
+	switch (incoming->step) {
+	case YAB_INCOMING_UNDOING:
+		/* One that was not killed by us tells the reason of it all. */
+		if (!strstr(why, "signal 9"))
+			snprintf(incoming->error, sizeof(incoming->error), "%s", why);
+		yab_incoming_undone(incoming);
+		break;
+	case YAB_INCOMING_COMMITTING:
+		if (incoming->resumed)
+			yab_incoming_committed(incoming);
+		else
+			yab_incoming_undo(incoming, why);
+		break;
+	default:
+		snprintf(text, sizeof(text), "%s", why);
+		yab_incoming_undo(incoming, text);
+		break;
+	}
+}
+
+static const struct yab_vm_hooks yab_incoming_hooks = {
+	.ready = yab_incoming_vm_ready,
+	.event = yab_incoming_vm_event,
+	.exited = yab_incoming_vm_exited,
+};
+
+static int yab_incoming_spawn_worker(struct yab_incoming *incoming, int memory_fd, int pager_fd)
+{
+	int fds[2] = { memory_fd, pager_fd };
+	json_t *start;
+	pid_t pid;
+
+	pid = yab_worker_spawn(incoming->supervisor->base, yab_incoming_message, incoming,
+			       &incoming->worker);
+	if (pid < 0) {
+		incoming->worker = NULL;
+		return -1;
+	}
+	incoming->child = yab_child_watch(incoming->supervisor->base, pid,
+					  yab_incoming_worker_exited, incoming);
+	if (!incoming->child)
+		return -1;
+	start = json_pack("{s:s, s:s, s:s, s:I}", "type", "start", "side", "destination", "vm",
+			  incoming->name, "pages", (json_int_t)incoming->pages);
+	return yab_channel_send(incoming->worker, start, fds, 2);
+}
+
+/* Memory, region, worker, QEMU; -1 with one line in @error, the rest is undone later. */
+static int yab_incoming_start(struct yab_incoming *incoming, char *error, size_t error_size)
+{
+	struct yab_vm *vm = incoming->vm;
+	int memory_fd, pager_fd, result = -1;
+	char path[128];
+
+	memory_fd = yab_region_memory(vm->name, vm->description->memory);
+	if (memory_fd < 0) {
+		snprintf(error, error_size, "cannot make the memory of VM %s: %s", vm->name,
+			 strerror(errno));
+		return -1;
+	}
+	pager_fd = yab_region_create(vm->name, vm->description->memory, memory_fd, geteuid(),
+				     getegid(), error, error_size);
+	if (pager_fd < 0)
+		goto err_memory;
+	if (yab_incoming_spawn_worker(incoming, memory_fd, pager_fd) < 0) {
+		snprintf(error, error_size, "cannot start the destination's page worker: %s",
+			 strerror(errno));
+		goto err_pager;
+	}
+	snprintf(path, sizeof(path), "%s/%s", YAB_REGION_FOLDER, vm->name);
+	result = yab_vm_spawn(vm, path, memory_fd, true, error, error_size);
+
+err_pager:
+	/* The worker has its own; with that one the region ends. */
+	close(pager_fd);
+err_memory:
+	if (result < 0)
+		close(memory_fd);
+	return result;
+}
+
+/* What the source says of its VM fits ours. */
+static int yab_incoming_check(struct yab_vm *vm, json_t *cookie, char *error, size_t error_size)
+{
+	json_int_t protocol = json_integer_value(json_object_get(cookie, "protocol"));
+	json_int_t memory = json_integer_value(json_object_get(cookie, "memory"));
+	json_int_t page_size = json_integer_value(json_object_get(cookie, "page_size"));
+
+	if (protocol != YAB_WIRE_VERSION || page_size != YAB_WIRE_PAGE_SIZE) {
+		snprintf(error, error_size,
+			 "Prepare with protocol %lld and pages of %lld bytes: install the same yabusame on both",
+			 (long long)protocol, (long long)page_size);
+		return -1;
+	}
+	if (memory != (json_int_t)vm->description->memory) {
+		snprintf(error, error_size,
+			 "VM %s has %lld bytes of memory on the source and %lld in the description here: make them equal",
+			 vm->name, (long long)memory, (long long)vm->description->memory);
+		return -1;
+	}
+	return 0;
+}
+
+void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *caller,
+			  json_t *cookie)
+{
+	const char *name = json_string_value(json_object_get(cookie, "vm"));
+	struct yab_incomings *incomings = supervisor->incomings;
+	char error[YAB_WIRE_ERROR_MAX] = "out of memory";
+	struct yab_incoming *incoming;
+
+	if (supervisor->leaving || incomings->count >= YAB_INCOMINGS_MAX) {
+		yab_caller_fail(caller, supervisor->leaving ? "yabusamed is ending" :
+				"too many sessions that no source has confirmed");
+		return;
+	}
+	incoming = calloc(1, sizeof(*incoming));
+	if (!incoming || yab_token_new(incoming->token) < 0)
+		goto err_incoming;
+	incoming->supervisor = supervisor;
+	incoming->bulk_fd = -1;
+	yab_token_print(incoming->token, incoming->token_text);
+	incoming->deadline = evtimer_new(supervisor->base, yab_incoming_deadline, incoming);
+	if (!incoming->deadline)
+		goto err_incoming;
+	incoming->vm = yab_vms_add(supervisor->vms, name ? name : "", YAB_VM_INCOMING, error,
+				   sizeof(error));
+	if (!incoming->vm)
+		goto err_deadline;
+	if (yab_incoming_check(incoming->vm, cookie, error, sizeof(error)) < 0)
+		goto err_vm;
+	snprintf(incoming->name, sizeof(incoming->name), "%s", incoming->vm->name);
+	incoming->pages = incoming->vm->pages;
+	incoming->job = yab_job_start(supervisor->jobs, incoming->name, YAB_JOB_INCOMING,
+				      yab_caller_name(caller), incoming->pages);
+	if (!incoming->job) {
+		if (errno == EBUSY)
+			snprintf(error, sizeof(error), "VM %s is still in another migration here",
+				 incoming->name);
+		goto err_vm;
+	}
+	yab_job_enter(incoming->job, YAB_JOB_PREPARE);
+	incoming->caller = caller;
+	yab_caller_bind(caller, incoming);
+	incoming->vm->hooks = &yab_incoming_hooks;
+	incoming->vm->hooks_arg = incoming;
+	LIST_INSERT_HEAD(&incomings->all, incoming, link);
+	incomings->count++;
+	yab_log_info(incoming->name, "arrives from %s", yab_caller_name(caller));
+	yab_incoming_arm(incoming, YAB_INCOMING_START_SECONDS * 1000);
+	if (yab_incoming_start(incoming, error, sizeof(error)) < 0)
+		yab_incoming_undo(incoming, error);
+	return;
+
+err_vm:
+	yab_vm_remove(incoming->vm);
+err_deadline:
+	event_free(incoming->deadline);
+err_incoming:
+	free(incoming);
+	yab_caller_fail(caller, error);
+}
+
+void yab_incoming_state(struct yab_incoming *incoming, const void *data, size_t length)
+{
+	if (incoming->step != YAB_INCOMING_PREPARED) {
+		/* Behind what QEMU wanted, or on the way when it failed. */
+		if (incoming->step == YAB_INCOMING_STARTING)
+			yab_incoming_misused(incoming, "device state before the answer to Prepare");
+		return;
+	}
+	if (yab_stream_write(incoming->stream, data, length) < 0)
+		yab_incoming_undo(incoming, "out of memory");
+}
+
+/* Gives the worker a connection; the caller closes its @fd. 0, or -1 with errno. */
+static int yab_incoming_connect(struct yab_incoming *incoming, const char *role, int fd)
+{
+	json_t *message = json_pack("{s:s, s:s}", "type", "connection", "role", role);
+
+	return yab_channel_send(incoming->worker, message, &fd, 1);
+}
+
+/* The guest is here, for good: the sweep may start. */
+static void yab_incoming_release_bulk(struct yab_incoming *incoming)
+{
+	const char *role = yab_wire_role_name(YAB_WIRE_BULK);
+
+	if (incoming->bulk_fd < 0)
+		return;
+	if (incoming->worker && yab_incoming_connect(incoming, role, incoming->bulk_fd) < 0)
+		yab_log_warn(incoming->name, "%s connection: %s", role, strerror(errno));
+	close(incoming->bulk_fd);
+	incoming->bulk_fd = -1;
+}
+
+/* The guest is here, for good. */
+static void yab_incoming_committed(struct yab_incoming *incoming)
+{
+	struct yab_vm *vm = incoming->vm;
+	bool running = incoming->resumed;
+	const char *name = incoming->attaching ? "attach" : "finish";
+
+	yab_incoming_enter(incoming, YAB_INCOMING_PULLING);
+	yab_job_switched(incoming->job, -1);
+	incoming->vm = NULL;
+	vm->hooks = NULL;
+	if (vm->qemu)
+		yab_vm_enter(vm, running ? YAB_VM_RUNNING : YAB_VM_PAUSED);
+	else
+		yab_vm_remove(vm);
+	yab_log_info(incoming->name, "is on this host now%s", running ? "" : ", paused");
+	if (incoming->caller)
+		yab_caller_reply(incoming->caller,
+				 json_pack("{s:s, s:s, s:{s:b}}", "reply", name, "state",
+					   "committed", "cookie", "running", running));
+	incoming->attaching = false;
+	yab_incoming_release_bulk(incoming);
+	yab_incoming_completed(incoming);
+}
+
+static void yab_incoming_continued(json_t *results, const char *error, void *arg)
+{
+	struct yab_incoming *incoming = arg;
+
+	(void)results;
+	if (incoming->step != YAB_INCOMING_COMMITTING)
+		return;
+	if (!error)
+		incoming->resumed = true;
+	/*
+	 * QEMU says RESUME before the first vCPU runs, so a guest without it never ran
+	 * and, with its QEMU killed, never will.
+	 */
+	if (incoming->resumed)
+		yab_incoming_committed(incoming);
+	else
+		yab_incoming_undo(incoming, error);
+}
+
+void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie)
+{
+	static const struct yab_qmp_step go = { .command = "cont", .fd = -1 };
+	json_int_t pages = json_integer_value(json_object_get(cookie, "pages"));
+	struct yab_qmp *qmp;
+
+	if (yab_incoming_is_committed(incoming) || incoming->step == YAB_INCOMING_COMMITTING)
+		return;
+	if (incoming->step != YAB_INCOMING_LOADED) {
+		yab_incoming_misused(incoming, "Finish before everything is loaded");
+		return;
+	}
+	if (pages != (json_int_t)incoming->pages) {
+		yab_incoming_undo(incoming, "the source counts other pages than this host");
+		return;
+	}
+	yab_job_enter(incoming->job, YAB_JOB_FINISH);
+	if (json_is_true(json_object_get(cookie, "paused"))) {
+		yab_incoming_committed(incoming);
+		return;
+	}
+	qmp = yab_vm_qmp(incoming->vm);
+	yab_incoming_enter(incoming, YAB_INCOMING_COMMITTING);
+	if (!qmp || yab_qmp_run(qmp, &go, 1, yab_incoming_continued, incoming) < 0)
+		yab_incoming_undo(incoming, "QEMU's monitor cannot be asked");
+}
+
+void yab_incoming_abort(struct yab_incoming *incoming)
+{
+	if (incoming->step == YAB_INCOMING_UNDOING) {
+		incoming->aborted = true;
+	} else if (yab_incoming_revocable(incoming)) {
+		incoming->aborted = true;
+		yab_incoming_undo(incoming, "the source gave up");
+	} else {
+		yab_incoming_misused(incoming, "abort after the commit");
+	}
+}
+
+void yab_incoming_confirmed(struct yab_incoming *incoming)
+{
+	struct yab_caller *caller = incoming->caller;
+
+	if (incoming->step != YAB_INCOMING_COMPLETE) {
+		yab_incoming_misused(incoming, "Confirm before the last page");
+		return;
+	}
+	yab_log_debug(incoming->name, "the source has confirmed");
+	yab_caller_finish(caller);
+	yab_incoming_free(incoming);
+}
+
+void yab_incoming_misused(struct yab_incoming *incoming, const char *error)
+{
+	struct yab_caller *caller = incoming->caller;
+	char text[YAB_WIRE_ERROR_MAX];
+
+	snprintf(text, sizeof(text), "broken protocol: %s", error);
+	if (yab_incoming_revocable(incoming)) {
+		yab_incoming_undo(incoming, text);
+		return;
+	}
+	/* No ERROR: it would promise that everything was undone. */
+	yab_log_error(incoming->name, "%s", text);
+	if (incoming->step == YAB_INCOMING_UNDOING || !caller)
+		return;
+	incoming->caller = NULL;
+	yab_caller_finish(caller);
+}
+
+void yab_incoming_attach(struct yab_incoming *incoming, struct yab_caller *caller)
+{
+	struct yab_caller *before = incoming->caller;
+
+	if (before)
+		yab_caller_finish(before);
+	incoming->caller = caller;
+	incoming->aborted = false;
+	yab_caller_bind(caller, incoming);
+	if (yab_incoming_is_committed(incoming)) {
+		yab_caller_reply(caller, json_pack("{s:s, s:s}", "reply", "attach", "state",
+						   "committed"));
+		yab_incoming_completed(incoming);
+		return;
+	}
+	/* Undecided: the answer follows when it is. */
+	incoming->attaching = true;
+	if (yab_incoming_revocable(incoming))
+		yab_incoming_undo(incoming, "the source lost the connection before the commit");
+}
+
+void yab_incoming_caller_lost(struct yab_incoming *incoming, const char *error)
+{
+	incoming->caller = NULL;
+	incoming->aborted = false;
+	incoming->attaching = false;
+	if (yab_incoming_revocable(incoming))
+		yab_incoming_undo(incoming, error);
+	else if (yab_incoming_is_committed(incoming))
+		yab_log_warn(incoming->name, "%s; the source is expected to come back", error);
+	/* Its worker has nothing to do any more; the session waits alone. */
+	if (incoming->step == YAB_INCOMING_COMPLETE) {
+		yab_channel_free(incoming->worker);
+		incoming->worker = NULL;
+	}
+}
+
+void yab_incomings_connection(struct yab_incomings *incomings, int fd,
+			      const struct yab_wire_hello *hello, const char *name)
+{
+	const char *role = yab_wire_role_name(hello->role);
+	struct yab_incoming *incoming;
+
+	LIST_FOREACH(incoming, &incomings->all, link)
+		if (!memcmp(incoming->token, hello->token, YAB_WIRE_TOKEN_SIZE))
+			break;
+	if (!incoming || !incoming->worker || incoming->step < YAB_INCOMING_PREPARED) {
+		yab_log_warn(NULL, "refused the %s connection of %s: it belongs to no migration",
+			     role, name);
+	} else if (yab_handshake_answer(fd, hello->role) < 0) {
+		yab_log_warn(incoming->name, "%s connection of %s: %s", role, name,
+			     strerror(errno));
+	} else if (hello->role == YAB_WIRE_BULK && !yab_incoming_is_committed(incoming)) {
+		if (incoming->bulk_fd >= 0)
+			close(incoming->bulk_fd);
+		incoming->bulk_fd = fd;
+		yab_log_debug(incoming->name, "%s connection of %s, for later", role, name);
+		return;
+	} else if (yab_incoming_connect(incoming, role, fd) < 0) {
+		yab_log_warn(incoming->name, "%s connection of %s: %s", role, name,
+			     strerror(errno));
+	} else {
+		yab_log_debug(incoming->name, "%s connection of %s", role, name);
+	}
+	close(fd);
+}
+
+struct yab_incomings *yab_incomings_new(void)
+{
+	struct yab_incomings *incomings = calloc(1, sizeof(*incomings));
+
+	if (incomings)
+		LIST_INIT(&incomings->all);
+	return incomings;
+}
+
+void yab_incomings_free(struct yab_incomings *incomings)
+{
+	struct yab_incoming *incoming;
+
+	if (!incomings)
+		return;
+	while ((incoming = LIST_FIRST(&incomings->all))) {
+		if (incoming->vm)
+			incoming->vm->hooks = NULL;
+		if (incoming->caller)
+			yab_caller_finish(incoming->caller);
+		yab_incoming_free(incoming);
+	}
+	free(incomings);
+}
+
+struct yab_incoming *yab_incomings_find(struct yab_incomings *incomings, const char *token)
+{
+	struct yab_incoming *incoming;
+
+	LIST_FOREACH(incoming, &incomings->all, link)
+		if (token && !strcmp(incoming->token_text, token))
+			return incoming;
+	return NULL;
+}
+
+bool yab_incomings_give_up(struct yab_incomings *incomings)
+{
+	struct yab_incoming *incoming, *next;
+	bool left = false;
+
+	for (incoming = LIST_FIRST(&incomings->all); incoming; incoming = next) {
+		next = LIST_NEXT(incoming, link);
+		if (yab_incoming_revocable(incoming))
+			yab_incoming_undo(incoming, "yabusamed on the destination is ending");
+	}
+	LIST_FOREACH(incoming, &incomings->all, link)
+		left |= incoming->step != YAB_INCOMING_COMPLETE;
+	return left;
+}

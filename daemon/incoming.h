@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A migration as the destination sees it: Prepare, the device state, Finish (the
+ * commit), and the wait for the last page.
+ *
+ * Before the commit whatever fails undoes everything: QEMU, worker and region are
+ * gone before anybody is told. After it the session is kept, whatever happens to
+ * connections, until the source has confirmed.
+ */
+#ifndef YAB_DAEMON_INCOMING_H
+#define YAB_DAEMON_INCOMING_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "caller.h"
+#include "supervisor.h"
+#include "wire.h"
+
+struct yab_incoming;
+
+struct yab_incomings *yab_incomings_new(void);
+/* Forgets them all: the daemon ends. */
+void yab_incomings_free(struct yab_incomings *incomings);
+/* @token as text, may be NULL. */
+struct yab_incoming *yab_incomings_find(struct yab_incomings *incomings, const char *token);
+/* What is not committed is undone; true while there is anything to wait for. */
+bool yab_incomings_give_up(struct yab_incomings *incomings);
+/* An urgent or bulk connection said hello; takes @fd over. */
+void yab_incomings_connection(struct yab_incomings *incomings, int fd,
+			      const struct yab_wire_hello *hello, const char *name);
+
+/* Prepare: the answer goes to @caller. */
+void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *caller,
+			  json_t *cookie);
+/* Device state; no bytes are its end. */
+void yab_incoming_state(struct yab_incoming *incoming, const void *data, size_t length);
+/* Finish: the commit. */
+void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie);
+/* The source gives up; refused once it is committed. */
+void yab_incoming_abort(struct yab_incoming *incoming);
+/* The source has ended its QEMU; the session may be forgotten. */
+void yab_incoming_confirmed(struct yab_incoming *incoming);
+/* The source broke the protocol. */
+void yab_incoming_misused(struct yab_incoming *incoming, const char *error);
+
+/* @caller takes the place of an earlier one. */
+void yab_incoming_attach(struct yab_incoming *incoming, struct yab_caller *caller);
+void yab_incoming_caller_lost(struct yab_incoming *incoming, const char *error);
+const char *yab_incoming_token(const struct yab_incoming *incoming);
+
+#endif /* YAB_DAEMON_INCOMING_H */

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "inspection.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "yabusame/wire.h"
+
+#define YAB_INSPECTION_HINT \
+	"describe it with -object memory-backend-file,id=ram0,size=${memory_size},mem-path=${memory},share=on and -machine memory-backend=ram0"
+
+/* The first round of questions, and where their answers are. */
+enum {
+	YAB_ASK_STATUS,
+	YAB_ASK_MEMDEV,
+	YAB_ASK_SUMMARY,
+	YAB_ASK_VERSION,
+	YAB_ASK_UUID,
+	YAB_ASK_BACKEND,
+	YAB_ASKED,
+};
+
+/* The second one, about the backend that the first one found. */
+enum {
+	YAB_ASK_TYPE,
+	YAB_ASK_PATH,
+	YAB_ASKED_BACKEND,
+};
+
+struct yab_inquiry {
+	struct yab_vm *vm;
+	struct yab_inspection result;
+	yab_inspection_cb cb;
+	void *arg;
+};
+
+static void yab_inspection_end(struct yab_inquiry *inquiry, const char *error)
+{
+	struct yab_inquiry ended = *inquiry;
+
+	free(inquiry);
+	ended.cb(error ? NULL : &ended.result, error, ended.arg);
+}
+
+/*
+ * QEMU leaves RAM out of its stream (x-ignore-shared) only if it is a shared,
+ * named file; and what is sent instead is our memory file.
+ */
+static void yab_inspection_backend(json_t *results, const char *error, void *arg)
+{
+	struct yab_inquiry *inquiry = arg;
+	struct yab_vm *vm = inquiry->vm;
+	const char *type, *path;
+	char text[YAB_WIRE_ERROR_MAX];
+
+	/* A backend of another type has no such property. */
+	if (error) {
+		snprintf(text, sizeof(text), "memory of VM %s: %.120s: %s", vm->name, error,
+			 YAB_INSPECTION_HINT);
+		yab_inspection_end(inquiry, text);
+		return;
+	}
+	type = json_string_value(json_array_get(results, YAB_ASK_TYPE));
+	path = json_string_value(json_array_get(results, YAB_ASK_PATH));
+	if (!type || strcmp(type, "memory-backend-file")) {
+		snprintf(text, sizeof(text),
+			 "memory of VM %s is a %s, not a memory-backend-file: %s", vm->name,
+			 type ? type : "stranger", YAB_INSPECTION_HINT);
+		yab_inspection_end(inquiry, text);
+		return;
+	}
+	if (!path || strcmp(path, vm->memory_path)) {
+		snprintf(text, sizeof(text),
+			 "memory of VM %s is not the file that ${memory} stands for: %s", vm->name,
+			 YAB_INSPECTION_HINT);
+		yab_inspection_end(inquiry, text);
+		return;
+	}
+	yab_inspection_end(inquiry, NULL);
+}
+
+/* The machine's memory backend among those of query-memdev. */
+static json_t *yab_inspection_find(json_t *memdevs, const char *path)
+{
+	const char *id = path ? strrchr(path, '/') : NULL, *name;
+	json_t *memdev;
+	size_t i;
+
+	id = id ? id + 1 : path;
+	json_array_foreach(memdevs, i, memdev) {
+		name = json_string_value(json_object_get(memdev, "id"));
+		if (id && name && !strcmp(name, id))
+			return memdev;
+	}
+	return NULL;
+}
+
+/* 0, or -1 with one line in @text. */
+static int yab_inspection_check(struct yab_inquiry *inquiry, json_t *results, json_t *memdev,
+				char *text, size_t size)
+{
+	json_t *summary = json_array_get(results, YAB_ASK_SUMMARY);
+	json_int_t expected = (json_int_t)inquiry->vm->description->memory;
+	json_t *status = json_array_get(results, YAB_ASK_STATUS);
+	const char *name = inquiry->vm->name, *state;
+	json_int_t actual;
+
+	state = json_string_value(json_object_get(status, "status"));
+	inquiry->result.running = json_is_true(json_object_get(status, "running"));
+	if (!inquiry->result.running && (!state || strcmp(state, "paused"))) {
+		snprintf(text, size,
+			 "VM %s is in QEMU's state \"%.32s\": only a running or paused one can migrate",
+			 name, state ? state : "?");
+		return -1;
+	}
+	if (!memdev || !json_is_true(json_object_get(memdev, "share"))) {
+		snprintf(text, size, "memory of VM %s is not shared: %s", name,
+			 YAB_INSPECTION_HINT);
+		return -1;
+	}
+	actual = json_integer_value(json_object_get(memdev, "size"));
+	if (actual == expected)
+		actual = json_integer_value(json_object_get(summary, "base-memory")) +
+			 json_integer_value(json_object_get(summary, "plugged-memory"));
+	if (actual != expected) {
+		snprintf(text, size,
+			 "VM %s has %lld bytes of memory in QEMU and %lld in its description: make size=, -m and \"memory\" equal",
+			 name, (long long)actual, (long long)expected);
+		return -1;
+	}
+	return 0;
+}
+
+static void yab_inspection_answered(json_t *results, const char *error, void *arg)
+{
+	struct yab_inquiry *inquiry = arg;
+	struct yab_inspection *result = &inquiry->result;
+	struct yab_vm *vm = inquiry->vm;
+	char text[YAB_WIRE_ERROR_MAX], object[128];
+	const char *uuid, *id;
+	json_t *memdev, *version;
+	struct yab_qmp_step steps[YAB_ASKED_BACKEND];
+	static const char * const properties[YAB_ASKED_BACKEND] = {
+		[YAB_ASK_TYPE] = "type",
+		[YAB_ASK_PATH] = "mem-path",
+	};
+
+	if (error) {
+		yab_inspection_end(inquiry, error);
+		return;
+	}
+	id = json_string_value(json_array_get(results, YAB_ASK_BACKEND));
+	memdev = yab_inspection_find(json_array_get(results, YAB_ASK_MEMDEV), id);
+	if (yab_inspection_check(inquiry, results, memdev, text, sizeof(text)) < 0) {
+		yab_inspection_end(inquiry, text);
+		return;
+	}
+	version = json_object_get(json_array_get(results, YAB_ASK_VERSION), "qemu");
+	snprintf(result->qemu, sizeof(result->qemu), "%d.%d.%d",
+		 (int)json_integer_value(json_object_get(version, "major")),
+		 (int)json_integer_value(json_object_get(version, "minor")),
+		 (int)json_integer_value(json_object_get(version, "micro")));
+	uuid = json_string_value(json_object_get(json_array_get(results, YAB_ASK_UUID), "UUID"));
+	if (uuid && strcmp(uuid, "00000000-0000-0000-0000-000000000000"))
+		snprintf(result->uuid, sizeof(result->uuid), "%s", uuid);
+
+	snprintf(object, sizeof(object), "/objects/%s",
+		 json_string_value(json_object_get(memdev, "id")));
+	for (int i = 0; i < YAB_ASKED_BACKEND; i++) {
+		steps[i].command = "qom-get";
+		steps[i].arguments = json_pack("{s:s, s:s}", "path", object, "property",
+					       properties[i]);
+		steps[i].fd = -1;
+	}
+	if (yab_qmp_run(yab_vm_qmp(vm), steps, YAB_ASKED_BACKEND, yab_inspection_backend,
+			inquiry) < 0)
+		yab_inspection_end(inquiry, "QEMU's monitor cannot be asked");
+}
+
+int yab_inspect(struct yab_vm *vm, yab_inspection_cb cb, void *arg)
+{
+	struct yab_qmp_step steps[YAB_ASKED] = {
+		[YAB_ASK_STATUS] = { .command = "query-status", .fd = -1 },
+		[YAB_ASK_MEMDEV] = { .command = "query-memdev", .fd = -1 },
+		[YAB_ASK_SUMMARY] = { .command = "query-memory-size-summary", .fd = -1 },
+		[YAB_ASK_VERSION] = { .command = "query-version", .fd = -1 },
+		[YAB_ASK_UUID] = { .command = "query-uuid", .fd = -1 },
+		[YAB_ASK_BACKEND] = { .command = "qom-get", .fd = -1 },
+	};
+	struct yab_qmp *qmp = yab_vm_qmp(vm);
+	struct yab_inquiry *inquiry;
+
+	if (!qmp) {
+		errno = ENOTCONN;
+		return -1;
+	}
+	inquiry = calloc(1, sizeof(*inquiry));
+	if (!inquiry)
+		return -1;
+	inquiry->vm = vm;
+	inquiry->cb = cb;
+	inquiry->arg = arg;
+	steps[YAB_ASK_BACKEND].arguments = json_pack("{s:s, s:s}", "path", "/machine",
+						     "property", "memory-backend");
+	if (yab_qmp_run(qmp, steps, YAB_ASKED, yab_inspection_answered, inquiry) < 0) {
+		free(inquiry);
+		return -1;
+	}
+	return 0;
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "job.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <time.h>
+
+#include <linux/yabusame.h>
+
+#include "yabusame/wire.h"
+
+enum yab_job_state {
+	YAB_JOB_ACTIVE,
+	YAB_JOB_COMPLETED,
+	YAB_JOB_FAILED,
+};
+
+struct yab_job {
+	LIST_ENTRY(yab_job) link;
+	char vm[YAB_NAME_SIZE];
+	enum yab_job_direction direction;
+	enum yab_job_phase phase;
+	enum yab_job_state state;
+	char peer[272];
+	uint64_t pages;
+	bool switched;
+	int64_t started_us, ended_us;	/* CLOCK_MONOTONIC */
+	int64_t downtime_us;		/* negative: not known */
+	json_t *statistics[YAB_JOB_SIDES];
+	char warning[YAB_WIRE_ERROR_MAX];
+	char error[YAB_WIRE_ERROR_MAX];
+};
+
+struct yab_jobs {
+	LIST_HEAD(, yab_job) all;
+};
+
+static const char * const yab_job_phase_names[YAB_JOB_PHASES] = {
+	[YAB_JOB_NONE] = "none",
+	[YAB_JOB_BEGIN] = "begin",
+	[YAB_JOB_PREPARE] = "prepare",
+	[YAB_JOB_PERFORM] = "perform",
+	[YAB_JOB_FINISH] = "finish",
+	[YAB_JOB_CONFIRM] = "confirm",
+};
+
+static const char * const yab_job_state_names[] = {
+	[YAB_JOB_ACTIVE] = "active",
+	[YAB_JOB_COMPLETED] = "completed",
+	[YAB_JOB_FAILED] = "failed",
+};
+
+/* The phase that may follow each phase: one or none (YAB_JOB_NONE). */
+static const enum yab_job_phase yab_job_next[YAB_JOB_DIRECTIONS][YAB_JOB_PHASES] = {
+	[YAB_JOB_OUTGOING] = {
+		[YAB_JOB_NONE] = YAB_JOB_BEGIN,
+		[YAB_JOB_BEGIN] = YAB_JOB_PREPARE,
+		[YAB_JOB_PREPARE] = YAB_JOB_PERFORM,
+		[YAB_JOB_PERFORM] = YAB_JOB_FINISH,
+		[YAB_JOB_FINISH] = YAB_JOB_CONFIRM,
+	},
+	[YAB_JOB_INCOMING] = {
+		[YAB_JOB_NONE] = YAB_JOB_PREPARE,
+		[YAB_JOB_PREPARE] = YAB_JOB_FINISH,
+	},
+};
+
+static int64_t yab_job_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
+}
+
+static void yab_job_free(struct yab_job *job)
+{
+	for (int i = 0; i < YAB_JOB_SIDES; i++)
+		json_decref(job->statistics[i]);
+	free(job);
+}
+
+struct yab_jobs *yab_jobs_new(void)
+{
+	struct yab_jobs *jobs = calloc(1, sizeof(*jobs));
+
+	if (jobs)
+		LIST_INIT(&jobs->all);
+	return jobs;
+}
+
+void yab_jobs_free(struct yab_jobs *jobs)
+{
+	struct yab_job *job;
+
+	if (!jobs)
+		return;
+	while ((job = LIST_FIRST(&jobs->all))) {
+		LIST_REMOVE(job, link);
+		yab_job_free(job);
+	}
+	free(jobs);
+}
+
+struct yab_job *yab_jobs_find(struct yab_jobs *jobs, const char *vm)
+{
+	struct yab_job *job;
+
+	LIST_FOREACH(job, &jobs->all, link)
+		if (!strcmp(job->vm, vm))
+			return job;
+	return NULL;
+}
+
+struct yab_job *yab_job_start(struct yab_jobs *jobs, const char *vm,
+			      enum yab_job_direction direction, const char *peer, uint64_t pages)
+{
+	struct yab_job *last = yab_jobs_find(jobs, vm), *job;
+
+	if (last && yab_job_active(last)) {
+		errno = EBUSY;
+		return NULL;
+	}
+	job = calloc(1, sizeof(*job));
+	if (!job)
+		return NULL;
+	snprintf(job->vm, sizeof(job->vm), "%s", vm);
+	snprintf(job->peer, sizeof(job->peer), "%s", peer);
+	job->direction = direction;
+	job->pages = pages;
+	job->started_us = yab_job_now();
+	job->downtime_us = -1;
+	if (last) {
+		LIST_REMOVE(last, link);
+		yab_job_free(last);
+	}
+	LIST_INSERT_HEAD(&jobs->all, job, link);
+	return job;
+}
+
+bool yab_job_active(const struct yab_job *job)
+{
+	return job->state == YAB_JOB_ACTIVE;
+}
+
+enum yab_job_phase yab_job_phase(const struct yab_job *job)
+{
+	return job->phase;
+}
+
+const char *yab_job_phase_name(enum yab_job_phase phase)
+{
+	return yab_job_phase_names[phase];
+}
+
+bool yab_job_may_enter(enum yab_job_direction direction, enum yab_job_phase from,
+		       enum yab_job_phase to)
+{
+	return to != YAB_JOB_NONE && yab_job_next[direction][from] == to;
+}
+
+void yab_job_enter(struct yab_job *job, enum yab_job_phase phase)
+{
+	assert(yab_job_active(job));
+	assert(yab_job_may_enter(job->direction, job->phase, phase));
+	job->phase = phase;
+}
+
+void yab_job_end(struct yab_job *job, const char *error)
+{
+	assert(yab_job_active(job));
+	job->state = error ? YAB_JOB_FAILED : YAB_JOB_COMPLETED;
+	job->ended_us = yab_job_now();
+	job->warning[0] = '\0';
+	if (error)
+		snprintf(job->error, sizeof(job->error), "%s", error);
+}
+
+void yab_job_statistics(struct yab_job *job, enum yab_job_side side, json_t *statistics)
+{
+	json_decref(job->statistics[side]);
+	job->statistics[side] = json_incref(statistics);
+}
+
+void yab_job_switched(struct yab_job *job, int64_t downtime_us)
+{
+	job->switched = true;
+	job->downtime_us = downtime_us;
+}
+
+void yab_job_warn(struct yab_job *job, const char *warning)
+{
+	snprintf(job->warning, sizeof(job->warning), "%s", warning ? warning : "");
+}
+
+json_t *yab_job_json(const struct yab_job *job)
+{
+	static const char * const sides[YAB_JOB_SIDES] = {
+		[YAB_JOB_SOURCE] = "source",
+		[YAB_JOB_DESTINATION] = "destination",
+	};
+	int64_t end = yab_job_active(job) ? yab_job_now() : job->ended_us;
+	json_t *json;
+
+	json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I}",
+			 "vm", job->vm,
+			 "direction", job->direction == YAB_JOB_OUTGOING ? "outgoing" : "incoming",
+			 "peer", job->peer,
+			 "phase", yab_job_phase_names[job->phase],
+			 "state", yab_job_state_names[job->state],
+			 "switched", job->switched,
+			 "pages", (json_int_t)job->pages,
+			 "total_us", (json_int_t)(end - job->started_us));
+	if (!json)
+		return NULL;
+	if (job->downtime_us >= 0)
+		json_object_set_new(json, "downtime_us", json_integer(job->downtime_us));
+	if (job->warning[0])
+		json_object_set_new(json, "warning", json_string(job->warning));
+	if (job->error[0])
+		json_object_set_new(json, "error", json_string(job->error));
+	for (int i = 0; i < YAB_JOB_SIDES; i++)
+		if (job->statistics[i])
+			json_object_set(json, sides[i], job->statistics[i]);
+	return json;
+}

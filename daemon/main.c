@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* yabusamed: the options, and the supervising process from start to end. */
+#include <errno.h>
+#include <event2/dns.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "api.h"
+#include "caller.h"
+#include "handshake.h"
+#include "incoming.h"
+#include "listener.h"
+#include "log.h"
+#include "outgoing.h"
+#include "supervisor.h"
+#include "token.h"
+#include "version.h"
+#include "worker.h"
+
+#define YAB_MAIN_LISTEN		"127.0.0.1"
+#define YAB_MAIN_RUN_DIR	"/run/yabusame"
+#define YAB_MAIN_VM_DIR		"/etc/yabusame/vms"
+#define YAB_MAIN_LEAVE_MS	100
+
+struct yab_options {
+	const char *listen;
+	const char *run_dir;
+	const char *vm_dir;
+	bool debug;
+	bool worker;
+};
+
+/* What exists only here: the supervisor and how it is woken to leave. */
+struct yab_daemon {
+	struct yab_supervisor supervisor;
+	struct yab_listener *listener;
+	struct yab_api *api;
+	struct event *term, *interrupt, *leave;
+	bool idle;		/* while leaving: nothing was left the last time */
+};
+
+static void yab_main_help(void)
+{
+	printf("Usage: yabusamed [OPTION]...\n"
+	       "Moves running virtual machines between hosts; yabctl tells it what to do.\n"
+	       "\n"
+	       "  --listen ADDRESS[:PORT]  where other hosts' daemons connect (%s:%d);\n"
+	       "                           connections are plain TCP, not encrypted: give an\n"
+	       "                           address of a network that you trust\n"
+	       "  --run-dir FOLDER         sockets and logs (%s)\n"
+	       "  --vm-dir FOLDER          descriptions of VMs, NAME.json (%s)\n"
+	       "  --debug                  log more\n"
+	       "  --version, --help        print and leave\n",
+	       YAB_MAIN_LISTEN, YAB_WIRE_PORT, YAB_MAIN_RUN_DIR, YAB_MAIN_VM_DIR);
+}
+
+/* What is left to do: -1, or the exit status. */
+static int yab_main_options(int argc, char **argv, struct yab_options *options)
+{
+	enum { LISTEN = 256, RUN_DIR, VM_DIR, DEBUG, WORKER, VERSION, HELP };
+	static const struct option long_options[] = {
+		{ "listen", required_argument, NULL, LISTEN },
+		{ "run-dir", required_argument, NULL, RUN_DIR },
+		{ "vm-dir", required_argument, NULL, VM_DIR },
+		{ "debug", no_argument, NULL, DEBUG },
+		{ "worker", no_argument, NULL, WORKER },	/* for yab_worker_spawn() */
+		{ "version", no_argument, NULL, VERSION },
+		{ "help", no_argument, NULL, HELP },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+
+	/* Its own message would be a line of its own. */
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+		switch (option) {
+		case LISTEN:
+			options->listen = optarg;
+			break;
+		case RUN_DIR:
+			options->run_dir = optarg;
+			break;
+		case VM_DIR:
+			options->vm_dir = optarg;
+			break;
+		case DEBUG:
+			options->debug = true;
+			break;
+		case WORKER:
+			options->worker = true;
+			break;
+		case VERSION:
+			printf("yabusamed %s\n", YAB_VERSION);
+			return 0;
+		case HELP:
+			yab_main_help();
+			return 0;
+		case ':':
+			fprintf(stderr, "yabusamed: %s needs a value: see yabusamed --help\n",
+				argv[optind - 1]);
+			return 2;
+		default:
+			fprintf(stderr, "yabusamed: unknown option %s: see yabusamed --help\n",
+				argv[optind - 1]);
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "yabusamed: \"%s\" is no option: see yabusamed --help\n",
+			argv[optind]);
+		return 2;
+	}
+	return -1;
+}
+
+/* The folder, and a lock on it for as long as we live. -1 after a line in the log. */
+static int yab_main_lock(const char *run_dir)
+{
+	char path[4096];
+	int fd;
+
+	if (mkdir(run_dir, 0700) < 0 && errno != EEXIST) {
+		yab_log_error(NULL, "%s: %s", run_dir, strerror(errno));
+		return -1;
+	}
+	/* Whoever can look in there can have a QEMU's monitor. */
+	if (chmod(run_dir, 0700) < 0) {
+		yab_log_error(NULL, "%s: %s", run_dir, strerror(errno));
+		return -1;
+	}
+	if (snprintf(path, sizeof(path), "%s/lock", run_dir) >= (int)sizeof(path)) {
+		yab_log_error(NULL, "the path of --run-dir is too long");
+		return -1;
+	}
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0) {
+		yab_log_error(NULL, "%s: %s", path, strerror(errno));
+		return -1;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno == EWOULDBLOCK)
+			yab_log_error(NULL,
+				      "another yabusamed uses %s: end it, or give another --run-dir",
+				      run_dir);
+		else
+			yab_log_error(NULL, "%s: %s", path, strerror(errno));
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static void yab_main_connection(int fd, const struct yab_wire_hello *hello, const char *name,
+				void *arg)
+{
+	struct yab_daemon *daemon = arg;
+
+	if (hello->role != YAB_WIRE_CONTROL) {
+		yab_incomings_connection(daemon->supervisor.incomings, fd, hello, name);
+		return;
+	}
+	if (yab_handshake_answer(fd, YAB_WIRE_CONTROL) < 0) {
+		close(fd);
+		return;
+	}
+	if (yab_caller_new(&daemon->supervisor, fd, name) < 0)
+		yab_log_warn(NULL, "cannot serve %s: %s", name, strerror(errno));
+}
+
+/* Leaves when nothing is left that would be hurt. */
+static void yab_main_leave(evutil_socket_t fd, short what, void *arg)
+{
+	struct yab_daemon *daemon = arg;
+	struct yab_supervisor *supervisor = &daemon->supervisor;
+	bool outgoing = yab_outgoings_give_up(supervisor->outgoings);
+	bool incoming = yab_incomings_give_up(supervisor->incomings);
+
+	(void)fd;
+	(void)what;
+	if (outgoing || incoming)
+		return;
+	/* Once more around: what was just said still has to go out. */
+	if (daemon->idle)
+		event_base_loopexit(supervisor->base, NULL);
+	daemon->idle = true;
+}
+
+static void yab_main_signal(evutil_socket_t number, short what, void *arg)
+{
+	struct timeval pause = { .tv_usec = YAB_MAIN_LEAVE_MS * 1000 };
+	struct yab_daemon *daemon = arg;
+
+	(void)what;
+	if (daemon->supervisor.leaving) {
+		yab_log_warn(NULL, "ending at once, told twice");
+		event_base_loopexit(daemon->supervisor.base, NULL);
+		return;
+	}
+	yab_log_info(NULL,
+		     "ending (signal %d): no new work; VMs run on, migrations that are committed are waited for (signal again: not)",
+		     (int)number);
+	daemon->supervisor.leaving = true;
+	event_active(daemon->leave, 0, 0);
+	event_add(daemon->leave, &pause);
+}
+
+static struct evdns_base *yab_main_dns(struct event_base *base)
+{
+	struct evdns_base *dns;
+
+	dns = evdns_base_new(base, EVDNS_BASE_INITIALIZE_NAMESERVERS |
+			     EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	if (dns)
+		return dns;
+	/* Without name servers there still are addresses and the hosts file. */
+	dns = evdns_base_new(base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	if (dns)
+		evdns_base_load_hosts(dns, "/etc/hosts");
+	return dns;
+}
+
+static int yab_daemon_signals(struct yab_daemon *daemon)
+{
+	struct event_base *base = daemon->supervisor.base;
+
+	daemon->term = evsignal_new(base, SIGTERM, yab_main_signal, daemon);
+	daemon->interrupt = evsignal_new(base, SIGINT, yab_main_signal, daemon);
+	daemon->leave = event_new(base, -1, EV_PERSIST, yab_main_leave, daemon);
+	if (!daemon->term || !daemon->interrupt || !daemon->leave)
+		return -1;
+	return event_add(daemon->term, NULL) < 0 ? -1 : event_add(daemon->interrupt, NULL);
+}
+
+static void yab_daemon_release(struct yab_daemon *daemon)
+{
+	struct yab_supervisor *supervisor = &daemon->supervisor;
+
+	yab_api_free(daemon->api);
+	yab_listener_free(daemon->listener);
+	yab_outgoings_free(supervisor->outgoings);
+	yab_incomings_free(supervisor->incomings);
+	yab_jobs_free(supervisor->jobs);
+	yab_vms_free(supervisor->vms);
+	if (daemon->leave)
+		event_free(daemon->leave);
+	if (daemon->interrupt)
+		event_free(daemon->interrupt);
+	if (daemon->term)
+		event_free(daemon->term);
+	if (supervisor->dns)
+		evdns_base_free(supervisor->dns, 0);
+	if (supervisor->base)
+		event_base_free(supervisor->base);
+}
+
+static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *options,
+			   const struct yab_address *address)
+{
+	struct yab_supervisor *supervisor = &daemon->supervisor;
+	char error[YAB_WIRE_ERROR_MAX] = "out of memory";
+	uint8_t instance[YAB_WIRE_TOKEN_SIZE];
+
+	supervisor->run_dir = options->run_dir;
+	if (yab_token_new(instance) < 0)
+		goto err;
+	yab_token_print(instance, supervisor->instance);
+	supervisor->base = event_base_new();
+	if (!supervisor->base)
+		goto err;
+	supervisor->dns = yab_main_dns(supervisor->base);
+	supervisor->vms = yab_vms_new(supervisor->base, options->run_dir, options->vm_dir);
+	supervisor->jobs = yab_jobs_new();
+	supervisor->incomings = yab_incomings_new();
+	supervisor->outgoings = yab_outgoings_new();
+	if (!supervisor->dns || !supervisor->vms || !supervisor->jobs ||
+	    !supervisor->incomings || !supervisor->outgoings || yab_daemon_signals(daemon) < 0)
+		goto err;
+	daemon->listener = yab_listener_new(supervisor->base, address, yab_main_connection, daemon,
+					    error, sizeof(error));
+	if (!daemon->listener)
+		goto err;
+	daemon->api = yab_api_new(supervisor, error, sizeof(error));
+	if (!daemon->api)
+		goto err;
+	return 0;
+
+err:
+	yab_log_error(NULL, "%s", error);
+	yab_daemon_release(daemon);
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	struct yab_options options = {
+		.listen = YAB_MAIN_LISTEN,
+		.run_dir = YAB_MAIN_RUN_DIR,
+		.vm_dir = YAB_MAIN_VM_DIR,
+	};
+	struct yab_daemon daemon = { .supervisor = { .leaving = false } };
+	struct yab_address address;
+	int lock_fd, result;
+
+	yab_log_open("yabusamed");
+	result = yab_main_options(argc, argv, &options);
+	if (result >= 0)
+		return result;
+	signal(SIGPIPE, SIG_IGN);
+	if (options.worker)
+		return yab_worker_main();
+	yab_log_set_debug(options.debug);
+	umask(077);
+	if (yab_address_parse(options.listen, &address) < 0) {
+		yab_log_error(NULL, "--listen %s: is no ADDRESS, ADDRESS:PORT or [IPV6]:PORT",
+			      options.listen);
+		return 2;
+	}
+	lock_fd = yab_main_lock(options.run_dir);
+	if (lock_fd < 0)
+		return 1;
+	if (yab_daemon_init(&daemon, &options, &address) < 0) {
+		close(lock_fd);
+		return 1;
+	}
+	yab_log_info(NULL, "yabusamed %s listening on %s", YAB_VERSION, address.text);
+	result = event_base_dispatch(daemon.supervisor.base) < 0;
+	yab_daemon_release(&daemon);
+	close(lock_fd);
+	yab_log_info(NULL, "ended");
+	return result;
+}

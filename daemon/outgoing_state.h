@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What an outgoing migration consists of, its states, and the ways out of them:
+ * giving the guest back, looking for a destination that was lost, the end. For
+ * outgoing.c only.
+ */
+#ifndef YAB_DAEMON_OUTGOING_STATE_H
+#define YAB_DAEMON_OUTGOING_STATE_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "contact.h"
+#include "inspection.h"
+#include "outgoing.h"
+#include "supply.h"
+#include "token.h"
+#include "transfer.h"
+
+enum yab_outgoing_state {
+	YAB_OUTGOING_CHECKING,		/* QEMU is asked whether it can be migrated */
+	YAB_OUTGOING_CONNECTING,	/* to the destination's daemon */
+	YAB_OUTGOING_PREPARING,		/* it makes its QEMU ready */
+	YAB_OUTGOING_LINKING,		/* the page connections are made */
+	YAB_OUTGOING_MOVING,		/* QEMU writes device state */
+	YAB_OUTGOING_LOADING,		/* all of it was sent */
+	YAB_OUTGOING_COMMITTING,	/* the call of Finish is out */
+	YAB_OUTGOING_ASKING,		/* its answer was lost: what became of it? */
+	YAB_OUTGOING_PULLING,		/* the guest runs there and fetches its pages */
+	YAB_OUTGOING_CONFIRMING,	/* the source's QEMU ends */
+	YAB_OUTGOING_GIVING_BACK,
+	YAB_OUTGOING_STRANDED,		/* nobody knows any more; pages are still served */
+	YAB_OUTGOING_STATES,
+};
+
+struct yab_outgoing {
+	LIST_ENTRY(yab_outgoing) link;
+	struct yab_supervisor *supervisor;
+	struct yab_vm *vm;
+	struct yab_job *job;
+	struct yab_address destination;
+	enum yab_outgoing_state state;
+	struct yab_inspection inspection;
+	bool paused;			/* asked for, or the guest was */
+	struct yab_contact *contact;
+	struct event *deadline;
+
+	/* From the destination's Prepare. */
+	bool prepared;
+	uint8_t token[YAB_WIRE_TOKEN_SIZE];
+	char token_text[YAB_TOKEN_TEXT_SIZE];
+	char instance[YAB_TOKEN_TEXT_SIZE];
+
+	/* From Perform. */
+	struct yab_supply *supply;
+	struct yab_transfer *transfer;	/* until we are freed */
+	uint64_t bytes_seen;		/* of device state, at the last look */
+	bool loaded;			/* the destination's QEMU has it all */
+	int64_t stopped_us;		/* arrival of STOP; 0: did not stop */
+
+	/* While giving back; the error also while its better reason is awaited. */
+	bool aborting;			/* the destination was told and did not answer yet */
+	bool restoring;			/* QEMU is being brought back */
+	char error[YAB_WIRE_ERROR_MAX];
+
+	const struct yab_outgoing_ops *ops;
+	void *arg;
+};
+
+struct yab_outgoings {
+	LIST_HEAD(, yab_outgoing) all;
+};
+
+/* Asserts that the transition is allowed; takes the state's deadline away. */
+void yab_outgoing_enter(struct yab_outgoing *outgoing, enum yab_outgoing_state state);
+/* The state that was just entered has so long. */
+void yab_outgoing_arm(struct yab_outgoing *outgoing, int seconds);
+void yab_outgoing_phase(struct yab_outgoing *outgoing, enum yab_job_phase phase);
+/* Nothing of the destination's is committed, and nothing can be. */
+bool yab_outgoing_revocable(const struct yab_outgoing *outgoing);
+
+/*
+ * Gives the guest back and ends with @text. @tell: the destination does not know
+ * yet.
+ */
+void yab_outgoing_give_back(struct yab_outgoing *outgoing, const char *text, bool tell);
+/* The same, for failures while it is revocable. */
+void yab_outgoing_fail(struct yab_outgoing *outgoing, const char *format, ...)
+	__attribute__((__format__(printf, 2, 3)));
+/* Fails with @error a little later, unless a better reason comes first. */
+void yab_outgoing_doubt(struct yab_outgoing *outgoing, const char *error);
+/* While giving back: ends as soon as nothing is waited for. */
+void yab_outgoing_returned(struct yab_outgoing *outgoing);
+/* After the commit, or while it is in doubt: the destination must be found again. */
+void yab_outgoing_seek(struct yab_outgoing *outgoing, const char *error);
+/* Nobody can tell what became of the session; the job ends, the pages stay. */
+void yab_outgoing_strand(struct yab_outgoing *outgoing);
+/* Ends the job; the VM is in its last state and no longer ours. */
+void yab_outgoing_end(struct yab_outgoing *outgoing, const char *error);
+void yab_outgoing_free(struct yab_outgoing *outgoing);
+
+#endif /* YAB_DAEMON_OUTGOING_STATE_H */

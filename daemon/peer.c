@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "peer.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* State frames wait above the high mark until the low one; messages may go on. */
+#define YAB_PEER_OUTPUT_LOW	(256 * 1024)
+#define YAB_PEER_OUTPUT_HIGH	(1024 * 1024)
+/* A side that lets this much pile up does not read. */
+#define YAB_PEER_OUTPUT_MAX	(4 * 1024 * 1024)
+#define YAB_PEER_INPUT_MAX	(2 * (YAB_WIRE_HEADER_SIZE + YAB_WIRE_JSON_MAX))
+#define YAB_PEER_LINGER_SECONDS	5
+
+enum yab_peer_state {
+	YAB_PEER_OPEN,
+	YAB_PEER_LINGERING,	/* nobody's any more: flushes, then goes */
+	YAB_PEER_LOST,
+	YAB_PEER_STATES,
+};
+
+static const bool yab_peer_allowed[YAB_PEER_STATES][YAB_PEER_STATES] = {
+	[YAB_PEER_OPEN] = { [YAB_PEER_LINGERING] = true, [YAB_PEER_LOST] = true },
+	/* A last message to a side that is gone is dropped. */
+	[YAB_PEER_LOST] = { [YAB_PEER_LINGERING] = true },
+};
+
+struct yab_peer {
+	struct bufferevent *socket;
+	enum yab_peer_state state;
+	bool congested;		/* somebody was told to wait for drained() */
+	bool paused;
+	char name[272];
+	const struct yab_peer_ops *ops;
+	void *arg;
+	/* As in qmp.c: freed during a callback means doomed until the last leaves. */
+	unsigned int busy;
+	bool doomed;
+};
+
+static void yab_peer_set_state(struct yab_peer *peer, enum yab_peer_state state)
+{
+	assert(yab_peer_allowed[peer->state][state]);
+	peer->state = state;
+}
+
+static void yab_peer_enter(struct yab_peer *peer)
+{
+	peer->busy++;
+}
+
+static void yab_peer_leave(struct yab_peer *peer)
+{
+	if (!--peer->busy && peer->doomed)
+		free(peer);
+}
+
+void yab_peer_free(struct yab_peer *peer)
+{
+	if (!peer || peer->doomed)
+		return;
+	bufferevent_free(peer->socket);
+	peer->socket = NULL;
+	peer->doomed = true;
+	if (!peer->busy)
+		free(peer);
+}
+
+/* Goes on only while it is open and somebody's. */
+static bool yab_peer_live(const struct yab_peer *peer)
+{
+	return !peer->doomed && peer->state == YAB_PEER_OPEN;
+}
+
+static void yab_peer_lose(struct yab_peer *peer, const char *error, bool answered)
+{
+	if (!yab_peer_live(peer))
+		return;
+	yab_peer_set_state(peer, YAB_PEER_LOST);
+	bufferevent_disable(peer->socket, EV_READ | EV_WRITE);
+	peer->ops->lost(error, answered, peer->arg);
+}
+
+/* The other side broke the protocol: it is told, then the connection is lost. */
+static void yab_peer_broken(struct yab_peer *peer, const char *what)
+{
+	char error[YAB_WIRE_ERROR_MAX];
+
+	snprintf(error, sizeof(error),
+		 "%s broke the protocol (%s): install the same yabusame on both", peer->name, what);
+	yab_peer_lose(peer, error, false);
+}
+
+static void yab_peer_error_frame(struct yab_peer *peer, const uint8_t *payload, size_t length)
+{
+	char error[YAB_WIRE_ERROR_MAX + 1];
+
+	memcpy(error, payload, length);
+	error[length] = '\0';
+	/* It goes to terminals and into logs. */
+	for (size_t i = 0; i < length; i++)
+		if (error[i] < ' ' || error[i] > '~')
+			error[i] = '?';
+	yab_peer_lose(peer, error, true);
+}
+
+static void yab_peer_frame(struct yab_peer *peer, const struct yab_wire_header *header,
+			   const uint8_t *payload)
+{
+	json_t *json;
+
+	if (header->type == YAB_WIRE_ERROR) {
+		yab_peer_error_frame(peer, payload, header->length);
+	} else if (header->type == YAB_WIRE_STATE || header->type == YAB_WIRE_STATE_END) {
+		peer->ops->state(payload, header->length, peer->arg);
+	} else {
+		json = json_loadb((const char *)payload, header->length, JSON_REJECT_DUPLICATES,
+				  NULL);
+		if (json_is_object(json))
+			peer->ops->message(header->type, json, peer->arg);
+		else
+			yab_peer_broken(peer, "a message is no JSON object");
+		json_decref(json);
+	}
+}
+
+static void yab_peer_readable(struct bufferevent *socket, void *arg)
+{
+	struct evbuffer *input = bufferevent_get_input(socket);
+	struct yab_peer *peer = arg;
+	uint8_t bytes[YAB_WIRE_HEADER_SIZE];
+	struct yab_wire_header header;
+	uint8_t *frame;
+
+	if (peer->state == YAB_PEER_LINGERING) {
+		evbuffer_drain(input, evbuffer_get_length(input));
+		return;
+	}
+	yab_peer_enter(peer);
+	while (yab_peer_live(peer) && !peer->paused &&
+	       evbuffer_copyout(input, bytes, sizeof(bytes)) == (ssize_t)sizeof(bytes)) {
+		if (yab_wire_header_decode(bytes, YAB_WIRE_CONTROL, 0, &header) != YAB_WIRE_OK) {
+			yab_peer_broken(peer, "a frame that has no place here");
+			break;
+		}
+		if (evbuffer_get_length(input) < sizeof(bytes) + header.length)
+			break;
+		/* A copy: the callback may free the buffer it came in. */
+		frame = malloc(sizeof(bytes) + header.length);
+		if (!frame) {
+			yab_peer_lose(peer, "out of memory", false);
+			break;
+		}
+		evbuffer_remove(input, frame, sizeof(bytes) + header.length);
+		yab_peer_frame(peer, &header, frame + sizeof(bytes));
+		free(frame);
+	}
+	yab_peer_leave(peer);
+}
+
+static void yab_peer_writable(struct bufferevent *socket, void *arg)
+{
+	struct yab_peer *peer = arg;
+
+	if (peer->state == YAB_PEER_LINGERING) {
+		if (!evbuffer_get_length(bufferevent_get_output(socket)))
+			shutdown(bufferevent_getfd(socket), SHUT_WR);
+		return;
+	}
+	if (!peer->congested || !peer->ops->drained)
+		return;
+	peer->congested = false;
+	yab_peer_enter(peer);
+	peer->ops->drained(peer->arg);
+	yab_peer_leave(peer);
+}
+
+static void yab_peer_event(struct bufferevent *socket, short what, void *arg)
+{
+	char error[YAB_WIRE_ERROR_MAX];
+	struct yab_peer *peer = arg;
+	int code = EVUTIL_SOCKET_ERROR();
+
+	(void)socket;
+	if (peer->state == YAB_PEER_LINGERING) {
+		yab_peer_free(peer);
+		return;
+	}
+	if (what & BEV_EVENT_ERROR)
+		snprintf(error, sizeof(error), "lost the connection to %s (%s)", peer->name,
+			 evutil_socket_error_to_string(code));
+	else
+		snprintf(error, sizeof(error), "%s closed the connection", peer->name);
+	yab_peer_enter(peer);
+	yab_peer_lose(peer, error, false);
+	yab_peer_leave(peer);
+}
+
+struct yab_peer *yab_peer_new(struct event_base *base, int fd, const char *name,
+			      const struct yab_peer_ops *ops, void *arg)
+{
+	struct yab_peer *peer = calloc(1, sizeof(*peer));
+
+	if (!peer)
+		goto err_fd;
+	peer->ops = ops;
+	peer->arg = arg;
+	snprintf(peer->name, sizeof(peer->name), "%s", name);
+	if (evutil_make_socket_nonblocking(fd) < 0)
+		goto err_peer;
+	/* Deferred: no callback from within a caller's send. */
+	peer->socket = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE |
+					      BEV_OPT_DEFER_CALLBACKS);
+	if (!peer->socket)
+		goto err_peer;
+	bufferevent_setcb(peer->socket, yab_peer_readable, yab_peer_writable, yab_peer_event,
+			  peer);
+	bufferevent_setwatermark(peer->socket, EV_READ, 0, YAB_PEER_INPUT_MAX);
+	bufferevent_setwatermark(peer->socket, EV_WRITE, YAB_PEER_OUTPUT_LOW, 0);
+	if (bufferevent_enable(peer->socket, EV_READ | EV_WRITE) < 0)
+		goto err_socket;
+	return peer;
+
+err_socket:
+	bufferevent_free(peer->socket);
+	free(peer);
+	errno = ENOMEM;
+	return NULL;
+err_peer:
+	free(peer);
+err_fd:
+	close(fd);
+	errno = ENOMEM;
+	return NULL;
+}
+
+void yab_peer_finish(struct yab_peer *peer)
+{
+	struct timeval patience = { .tv_sec = YAB_PEER_LINGER_SECONDS };
+
+	if (!peer)
+		return;
+	if (peer->state == YAB_PEER_LOST || peer->doomed) {
+		yab_peer_free(peer);
+		return;
+	}
+	yab_peer_set_state(peer, YAB_PEER_LINGERING);
+	bufferevent_set_timeouts(peer->socket, &patience, &patience);
+	bufferevent_setwatermark(peer->socket, EV_WRITE, 0, 0);
+	bufferevent_enable(peer->socket, EV_READ | EV_WRITE);
+	/*
+	 * Not closed yet even when all is written: a close with unread input would
+	 * make the kernel drop what the other side has not read. Its end is awaited.
+	 */
+	if (!evbuffer_get_length(bufferevent_get_output(peer->socket)))
+		shutdown(bufferevent_getfd(peer->socket), SHUT_WR);
+}
+
+static int yab_peer_put(struct yab_peer *peer, enum yab_wire_type type, const void *payload,
+			size_t length)
+{
+	struct evbuffer *output = bufferevent_get_output(peer->socket);
+	struct yab_wire_header header = { .type = (uint16_t)type, .length = (uint32_t)length };
+	uint8_t bytes[YAB_WIRE_HEADER_SIZE];
+
+	if (!yab_peer_live(peer)) {
+		errno = ENOTCONN;
+		return -1;
+	}
+	if (evbuffer_get_length(output) > YAB_PEER_OUTPUT_MAX) {
+		errno = ENOBUFS;
+		return -1;
+	}
+	yab_wire_header_encode(bytes, &header);
+	/* Room first, so that a header never goes without its payload. */
+	if (evbuffer_expand(output, sizeof(bytes) + length) < 0) {
+		errno = ENOMEM;
+		return -1;
+	}
+	evbuffer_add(output, bytes, sizeof(bytes));
+	evbuffer_add(output, payload, length);
+	return 0;
+}
+
+void yab_peer_fail(struct yab_peer *peer, const char *text)
+{
+	size_t length = strnlen(text, YAB_WIRE_ERROR_MAX);
+
+	yab_log_debug(NULL, "to %s: ERROR %s", peer->name, text);
+	yab_peer_put(peer, YAB_WIRE_ERROR, text, length);
+	yab_peer_finish(peer);
+}
+
+const char *yab_peer_name(const struct yab_peer *peer)
+{
+	return peer->name;
+}
+
+int yab_peer_send(struct yab_peer *peer, enum yab_wire_type type, json_t *json)
+{
+	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	int result = -1;
+
+	json_decref(json);
+	if (!text) {
+		errno = ENOMEM;
+		return -1;
+	}
+	if (strlen(text) > YAB_WIRE_JSON_MAX)
+		errno = EMSGSIZE;
+	else
+		result = yab_peer_put(peer, type, text, strlen(text));
+	free(text);
+	return result;
+}
+
+int yab_peer_send_state(struct yab_peer *peer, const void *data, size_t length)
+{
+	struct evbuffer *output = bufferevent_get_output(peer->socket);
+
+	if (yab_peer_put(peer, length ? YAB_WIRE_STATE : YAB_WIRE_STATE_END, data, length) < 0)
+		return -1;
+	if (evbuffer_get_length(output) > YAB_PEER_OUTPUT_HIGH)
+		peer->congested = true;
+	return 0;
+}
+
+bool yab_peer_congested(const struct yab_peer *peer)
+{
+	return peer->congested;
+}
+
+void yab_peer_pause(struct yab_peer *peer, bool pause)
+{
+	if (peer->paused == pause || !yab_peer_live(peer))
+		return;
+	peer->paused = pause;
+	if (pause) {
+		bufferevent_disable(peer->socket, EV_READ);
+	} else {
+		bufferevent_enable(peer->socket, EV_READ);
+		/* What had been read before the pause waits in the buffer. */
+		bufferevent_trigger(peer->socket, EV_READ, BEV_TRIG_IGNORE_WATERMARKS |
+				    BEV_TRIG_DEFER_CALLBACKS);
+	}
+}

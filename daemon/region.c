@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "region.h"
+
+/* The kernel's limit on a memfd's name is 249 bytes; names of regions are shorter. */
+#define YAB_REGION_MEMFD_NAME	(YAB_NAME_SIZE + 16)
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL		0x0008U
+#endif
+
+int yab_region_memory(const char *name, uint64_t size)
+{
+	char label[YAB_REGION_MEMFD_NAME];
+	int error;
+	int fd;
+
+	if (!size || size > INT64_MAX) {
+		errno = EINVAL;
+		return -1;
+	}
+	snprintf(label, sizeof(label), "yabusame:%s", name);
+	/* Linux 6.3 and later log a warning when nothing is said about execution. */
+	fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -1;
+	if (ftruncate(fd, (off_t)size) < 0)
+		goto close_memory;
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0)
+		goto close_memory;
+	return fd;
+
+close_memory:
+	error = errno;
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+static void yab_region_explain_open(int number, char *error, size_t error_size)
+{
+	switch (number) {
+	case ENOENT:
+	case ENXIO:
+	case ENODEV:
+		snprintf(error, error_size,
+			 "kernel module yabusame is not loaded: run modprobe yabusame");
+		break;
+	case EACCES:
+	case EPERM:
+		snprintf(error, error_size,
+			 "no permission to open %s: run yabusamed as root or give it access",
+			 YAB_REGION_CONTROL);
+		break;
+	default:
+		snprintf(error, error_size, "cannot open %s: %s", YAB_REGION_CONTROL,
+			 strerror(number));
+		break;
+	}
+}
+
+static void yab_region_explain_create(int number, const char *name, char *error, size_t error_size)
+{
+	switch (number) {
+	case EEXIST:
+		snprintf(error, error_size,
+			 "%s/%s exists already: end what uses it or choose another name",
+			 YAB_REGION_FOLDER, name);
+		break;
+	case EINVAL:
+		snprintf(error, error_size,
+			 "the kernel module refuses region %s: check its name, size and memory",
+			 name);
+		break;
+	case EACCES:
+	case EPERM:
+		snprintf(error, error_size,
+			 "no permission to make %s/%s: run yabusamed as root",
+			 YAB_REGION_FOLDER, name);
+		break;
+	case E2BIG:
+		snprintf(error, error_size,
+			 "the kernel module is older than yabusamed: install the matching one");
+		break;
+	case ENOMEM:
+		snprintf(error, error_size,
+			 "no kernel memory for region %s: free some memory and try again", name);
+		break;
+	default:
+		snprintf(error, error_size, "cannot make %s/%s: %s", YAB_REGION_FOLDER, name,
+			 strerror(number));
+		break;
+	}
+}
+
+/* True if the module behind @control is one that this program can use. */
+static bool yab_region_check(int control, char *error, size_t error_size)
+{
+	struct yab_info info = { 0 };
+	const long page_size = sysconf(_SC_PAGESIZE);
+
+	if (ioctl(control, YAB_IOC_INFO, &info) < 0) {
+		snprintf(error, error_size, "%s is not yabusame's: %s", YAB_REGION_CONTROL,
+			 strerror(errno));
+		return false;
+	}
+	if (info.version != YAB_ABI_VERSION) {
+		snprintf(error, error_size,
+			 "kernel module yabusame has ABI version %u, yabusamed needs %u: install matching versions",
+			 info.version, YAB_ABI_VERSION);
+		return false;
+	}
+	if (page_size < 0 || info.page_size != (unsigned long)page_size) {
+		snprintf(error, error_size,
+			 "kernel module yabusame has pages of %u bytes, this system of %ld",
+			 info.page_size, page_size);
+		return false;
+	}
+	return true;
+}
+
+int yab_region_create(const char *name, uint64_t size, int memory_fd, uid_t uid, gid_t gid,
+		      char *error, size_t error_size)
+{
+	struct yab_create create = {
+		.size = size,
+		.memory_fd = memory_fd,
+		.mode = 0600,
+		.uid = uid,
+		.gid = gid,
+	};
+	const size_t length = strlen(name);
+	int control;
+	int flags;
+	int pager;
+
+	if (!length || length >= sizeof(create.name)) {
+		snprintf(error, error_size, "a region's name has 1 to %zu characters",
+			 sizeof(create.name) - 1);
+		return -1;
+	}
+	memcpy(create.name, name, length);
+
+	control = open(YAB_REGION_CONTROL, O_RDWR | O_CLOEXEC);
+	if (control < 0) {
+		yab_region_explain_open(errno, error, error_size);
+		return -1;
+	}
+	if (!yab_region_check(control, error, error_size))
+		goto close_control;
+	pager = ioctl(control, YAB_IOC_CREATE, &create);
+	if (pager < 0) {
+		yab_region_explain_create(errno, name, error, error_size);
+		goto close_control;
+	}
+	flags = fcntl(pager, F_GETFL);
+	if (flags < 0 || fcntl(pager, F_SETFL, flags | O_NONBLOCK) < 0) {
+		snprintf(error, error_size, "cannot make the pager's descriptor non-blocking: %s",
+			 strerror(errno));
+		goto close_pager;
+	}
+	close(control);
+	return pager;
+
+close_pager:
+	close(pager);
+close_control:
+	close(control);
+	return -1;
+}
+
+int yab_region_declare(int pager_fd, struct yab_range *ranges, size_t count)
+{
+	struct yab_declare declare = { 0 };
+
+	if (!count || count > YAB_RANGES_MAX) {
+		errno = EINVAL;
+		return -1;
+	}
+	declare.ranges = (uintptr_t)ranges;
+	declare.count = (uint32_t)count;
+	return ioctl(pager_fd, YAB_IOC_DECLARE, &declare) < 0 ? -1 : 0;
+}

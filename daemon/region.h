@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The kernel module's calls, with errors as text. */
+#ifndef YAB_DAEMON_REGION_H
+#define YAB_DAEMON_REGION_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <linux/yabusame.h>
+
+#define YAB_REGION_CONTROL	"/dev/yabusame/control"
+#define YAB_REGION_FOLDER	"/dev/yabusame"
+
+/*
+ * A memfd of @size bytes, sealed against shrinking. -1 with errno.
+ */
+int yab_region_memory(const char *name, uint64_t size);
+
+/*
+ * Makes the region @name of @size bytes over @memory_fd; the node belongs to
+ * @uid and @gid with mode 0600. Returns the pager fd (non-blocking), or -1 with
+ * one line in @error that says what to do (module not loaded, no permission, name in
+ * use, other ABI version, ...).
+ */
+int yab_region_create(const char *name, uint64_t size, int memory_fd, uid_t uid, gid_t gid,
+		      char *error, size_t error_size);
+
+/* Declares @count ranges present. 0, or -1 with errno. */
+int yab_region_declare(int pager_fd, struct yab_range *ranges, size_t count);
+
+#endif /* YAB_DAEMON_REGION_H */

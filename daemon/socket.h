@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A page connection's socket, as source and pager share it: non-blocking, driven
+ * by libevent, with the socket options its role asks for. What is read and
+ * written is their business.
+ */
+#ifndef YAB_DAEMON_SOCKET_H
+#define YAB_DAEMON_SOCKET_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "wire.h"
+
+/*
+ * Priorities of events in a worker's base (event_base_priority_init()). libevent
+ * looks for new events after it has run those of one priority, so what is
+ * urgent waits for one callback of the bulk connection at most.
+ */
+#define YAB_PRIORITY_URGENT	0
+#define YAB_PRIORITY_BULK	1	/* also what has no priority of its own */
+#define YAB_PRIORITIES		2
+
+/*
+ * The events are part of it, not allocated: a connection that comes while memory
+ * is short can be taken.
+ */
+struct yab_socket {
+	struct event readable;
+	struct event writable;
+	int fd;			/* -1: no connection */
+	enum yab_wire_role role;
+};
+
+/* Without a connection. */
+void yab_socket_init(struct yab_socket *socket, enum yab_wire_role role);
+/*
+ * Takes @fd over, also on failure (-1 with errno). No event is awaited yet. The
+ * socket must have no connection.
+ */
+int yab_socket_open(struct yab_socket *socket, struct event_base *base, int fd,
+		    event_callback_fn readable, event_callback_fn writable, void *arg);
+void yab_socket_close(struct yab_socket *socket);
+bool yab_socket_is_open(const struct yab_socket *socket);
+
+/* Wait for data, or for room to write. 0, or -1 if there is no memory for it. */
+int yab_socket_await_data(struct yab_socket *socket, bool on);
+int yab_socket_await_room(struct yab_socket *socket, bool on);
+
+/*
+ * Bytes done, 0 if nothing can be done now, -1 with errno on the connection's
+ * end, errno being 0 if the other side closed it in order.
+ */
+ssize_t yab_socket_receive(struct yab_socket *socket, struct iovec *iov, size_t count);
+ssize_t yab_socket_send(struct yab_socket *socket, const void *bytes, size_t size, bool more);
+/* The text to errno after one of them failed. */
+const char *yab_socket_reason(int error);
+
+/* Enough for "WHO says: " and an ERROR's text. */
+#define YAB_SOCKET_TEXT_SIZE	(YAB_WIRE_ERROR_MAX + 32)
+
+/*
+ * Writes "WHO says: TEXT". The text comes from the other host: what is not printable
+ * ASCII becomes '?', so that it is fit for logs and JSON.
+ */
+void yab_socket_quote(char out[YAB_SOCKET_TEXT_SIZE], const char *who, const uint8_t *text,
+		      size_t size);
+
+/*
+ * Tells the other side why the connection is about to be closed, if that can be
+ * told at once. Only where no frame is half sent.
+ */
+void yab_socket_refuse(struct yab_socket *socket, const char *text);
+
+#endif /* YAB_DAEMON_SOCKET_H */

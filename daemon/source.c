@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "source.h"
+#include "socket.h"
+
+/* Requests that wait behind the one being answered; a power of two. */
+#define YAB_SOURCE_QUEUE	256
+/* Frames that are taken from the socket at once. An ERROR must fit with its text. */
+#define YAB_SOURCE_INPUT	(64 * YAB_WIRE_HEADER_SIZE)
+
+#if YAB_WIRE_HEADER_SIZE + YAB_WIRE_ERROR_MAX > YAB_SOURCE_INPUT
+#error "an ERROR frame does not fit into the input"
+#endif
+
+struct yab_source_request {
+	uint64_t page;
+	uint64_t count;
+};
+
+/*
+ * One connection. Answers are made a frame at a time, when the one before is
+ * written, so the queue of requests is all that a slow peer can make us hold.
+ */
+struct yab_source_link {
+	struct yab_source *source;
+	struct yab_socket socket;
+	size_t slice;
+
+	uint8_t input[YAB_SOURCE_INPUT];
+	size_t input_size;
+	struct yab_source_request queue[YAB_SOURCE_QUEUE];
+	unsigned int head;	/* free running; places are modulo YAB_SOURCE_QUEUE */
+	unsigned int tail;
+
+	/* The request being answered: pages [at, end) are left; at == end: none. */
+	uint64_t first;
+	uint64_t at;
+	uint64_t end;
+	unsigned char resident[YAB_WIRE_PAGES_MAX];	/* mincore() of [first, end) */
+	uint64_t hole_end;	/* pages [at, hole_end) are a hole, if there are any */
+
+	/* The frame being written. */
+	uint8_t header[YAB_WIRE_HEADER_SIZE];
+	size_t header_left;
+	off_t payload;		/* where in the memory file */
+	size_t payload_left;
+};
+
+enum yab_source_state {
+	YAB_SOURCE_WAITING,	/* the guest may run: its memory is not to be read */
+	YAB_SOURCE_SERVING,
+	YAB_SOURCE_STATES,
+};
+
+static const bool yab_source_moves[YAB_SOURCE_STATES][YAB_SOURCE_STATES] = {
+	[YAB_SOURCE_WAITING] = { [YAB_SOURCE_SERVING] = true },
+};
+
+struct yab_source {
+	struct event_base *base;
+	const char *vm;
+	int memory_fd;
+	const uint8_t *memory;	/* read only where the file has data: see is_zero() */
+	uint64_t pages;
+	bool no_sendfile;	/* the file's kind cannot do it: copy instead */
+	enum yab_source_state state;
+	struct yab_source_link urgent;
+	struct yab_source_link bulk;
+	struct yab_source_statistics statistics;
+	yab_source_lost_cb lost;
+	void *arg;
+};
+
+static struct yab_source_link *yab_source_link(struct yab_source *source, enum yab_wire_role role)
+{
+	return role == YAB_WIRE_URGENT ? &source->urgent : &source->bulk;
+}
+
+static bool yab_source_is_full(const struct yab_source_link *link)
+{
+	return link->tail - link->head == YAB_SOURCE_QUEUE;
+}
+
+/* Something is to be written. */
+static bool yab_source_is_busy(const struct yab_source_link *link)
+{
+	return link->header_left || link->payload_left || link->at < link->end ||
+	       link->head != link->tail;
+}
+
+static void yab_source_reset(struct yab_source_link *link)
+{
+	yab_socket_close(&link->socket);
+	link->input_size = 0;
+	link->head = 0;
+	link->tail = 0;
+	link->at = 0;
+	link->end = 0;
+	link->hole_end = 0;
+	link->header_left = 0;
+	link->payload_left = 0;
+}
+
+static void yab_source_lose(struct yab_source_link *link, const char *error)
+{
+	struct yab_source *source = link->source;
+	const enum yab_wire_role role = link->socket.role;
+
+	yab_log_warn(source->vm, "%s connection lost: %s", yab_wire_role_name(role), error);
+	yab_source_reset(link);
+	source->lost(role, error, source->arg);
+}
+
+/* The peer broke the protocol. */
+static void yab_source_reject(struct yab_source_link *link, const char *error)
+{
+	if (!link->header_left && !link->payload_left)
+		yab_socket_refuse(&link->socket, error);
+	yab_source_lose(link, error);
+}
+
+/*
+ * Moves whole frames from the input to the queue, as far as that has room. False
+ * if the connection was lost over it.
+ */
+static bool yab_source_parse(struct yab_source_link *link)
+{
+	struct yab_source_statistics *statistics = &link->source->statistics;
+	size_t used = 0;
+
+	while (link->input_size - used >= YAB_WIRE_HEADER_SIZE &&
+	       !yab_source_is_full(link)) {
+		struct yab_source_request *request = &link->queue[link->tail % YAB_SOURCE_QUEUE];
+		const uint8_t *in = link->input + used;
+		struct yab_wire_header header;
+
+		if (yab_wire_header_decode(in, link->socket.role, link->source->pages, &header) !=
+		    YAB_WIRE_OK) {
+			yab_source_reject(link, "malformed frame from the destination");
+			return false;
+		}
+		if (header.type == YAB_WIRE_ERROR) {
+			char text[YAB_SOCKET_TEXT_SIZE];
+
+			if (link->input_size - used < YAB_WIRE_HEADER_SIZE + header.length)
+				break;
+			yab_socket_quote(text, "destination", in + YAB_WIRE_HEADER_SIZE,
+					 header.length);
+			yab_source_lose(link, text);
+			return false;
+		}
+		if (header.type != YAB_WIRE_REQUEST) {
+			yab_source_reject(link, "destination sent pages");
+			return false;
+		}
+		request->page = header.page;
+		request->count = header.count;
+		link->tail++;
+		used += YAB_WIRE_HEADER_SIZE;
+		if (link->socket.role == YAB_WIRE_URGENT)
+			statistics->urgent_requests++;
+		else
+			statistics->bulk_requests++;
+	}
+	link->input_size -= used;
+	memmove(link->input, link->input + used, link->input_size);
+	return true;
+}
+
+/*
+ * True if @page, of the request being answered, holds nothing but zeros. The
+ * mapping must not be read where the file has a hole: shmem would allocate a page
+ * for every look, and a guest's free memory would become used by migrating it.
+ *
+ * mincore() sorts out nearly all pages of a request in one call. What it calls
+ * absent is a hole or swapped out, which SEEK_DATA tells. (The other way round, by
+ * SEEK_HOLE, the kernel would walk over all data up to the next hole.)
+ */
+static bool yab_source_is_zero(struct yab_source_link *link, uint64_t page)
+{
+	static const uint8_t zeros[YAB_WIRE_PAGE_SIZE];
+	struct yab_source *source = link->source;
+
+	if (page < link->hole_end)
+		return true;
+	if (!(link->resident[page - link->first] & 1)) {
+		const off_t at = (off_t)(page * YAB_WIRE_PAGE_SIZE);
+		/* The offset is shared with nobody who uses it: QEMU maps its memory. */
+		const off_t data = lseek(source->memory_fd, at, SEEK_DATA);
+
+		if (data < 0 && errno == ENXIO)
+			link->hole_end = source->pages;
+		else if (data >= 0)
+			link->hole_end = (uint64_t)data / YAB_WIRE_PAGE_SIZE;
+		if (page < link->hole_end)
+			return true;
+	}
+	return !memcmp(source->memory + page * YAB_WIRE_PAGE_SIZE, zeros, sizeof(zeros));
+}
+
+/* Starts on the next request. False if there is none, or the connection was lost. */
+static bool yab_source_next_request(struct yab_source_link *link)
+{
+	struct yab_source *source = link->source;
+	const struct yab_source_request *request;
+
+	if (link->head == link->tail && (!yab_source_parse(link) || link->head == link->tail))
+		return false;
+	request = &link->queue[link->head++ % YAB_SOURCE_QUEUE];
+	link->first = request->page;
+	link->at = request->page;
+	link->end = request->page + request->count;
+	link->hole_end = 0;
+	if (mincore((void *)(source->memory + request->page * YAB_WIRE_PAGE_SIZE),
+		    request->count * YAB_WIRE_PAGE_SIZE, link->resident) < 0)
+		memset(link->resident, 0, sizeof(link->resident));
+	return true;
+}
+
+/* Makes the next frame of the request: a run of pages that are all zero or all not. */
+static void yab_source_next_frame(struct yab_source_link *link)
+{
+	struct yab_source_statistics *statistics = &link->source->statistics;
+	const bool zero = yab_source_is_zero(link, link->at);
+	struct yab_wire_header header = {
+		.type = zero ? YAB_WIRE_ZERO : YAB_WIRE_PAGES,
+		.page = link->at,
+		.count = 1,
+	};
+
+	while (link->at + header.count < link->end &&
+	       yab_source_is_zero(link, link->at + header.count) == zero)
+		header.count++;
+	link->at += header.count;
+	if (!zero) {
+		header.length = (uint32_t)(header.count * YAB_WIRE_PAGE_SIZE);
+		link->payload = (off_t)(header.page * YAB_WIRE_PAGE_SIZE);
+		link->payload_left = header.length;
+		statistics->bytes += header.length;
+		statistics->data_pages += header.count;
+	} else {
+		statistics->zero_pages += header.count;
+	}
+	if (link->socket.role == YAB_WIRE_URGENT)
+		statistics->urgent_pages += header.count;
+	else
+		statistics->bulk_pages += header.count;
+	yab_wire_header_encode(link->header, &header);
+	link->header_left = sizeof(link->header);
+}
+
+/* Like yab_socket_send(). The pages go from the page cache to the socket by reference. */
+static ssize_t yab_source_send_payload(struct yab_source_link *link, size_t size)
+{
+	struct yab_source *source = link->source;
+	ssize_t n;
+
+	if (!source->no_sendfile) {
+		off_t offset = link->payload;
+
+		n = sendfile(link->socket.fd, source->memory_fd, &offset, size);
+		if (n > 0)
+			return n;
+		if (n == 0) {
+			errno = ENODATA;	/* the memory file was truncated */
+			return -1;
+		}
+		if (errno == EAGAIN || errno == EINTR)
+			return 0;
+		if (errno != EINVAL)
+			return -1;
+		source->no_sendfile = true;
+	}
+	return yab_socket_send(&link->socket, source->memory + link->payload, size, false);
+}
+
+/* Writes a slice at most, and waits for room if something is left after it. */
+static void yab_source_write(struct yab_source_link *link)
+{
+	size_t left = link->slice;
+	ssize_t n;
+
+	while (left) {
+		if (link->header_left) {
+			const size_t size = link->header_left < left ? link->header_left : left;
+			/* Small frames share a packet with what comes right after them. */
+			const bool more = link->payload_left || link->at < link->end ||
+					  link->head != link->tail;
+
+			n = yab_socket_send(&link->socket,
+					    link->header + sizeof(link->header) - link->header_left,
+					    size, more);
+			if (n > 0)
+				link->header_left -= (size_t)n;
+		} else if (link->payload_left) {
+			n = yab_source_send_payload(link, link->payload_left < left ?
+							  link->payload_left : left);
+			if (n > 0) {
+				link->payload += n;
+				link->payload_left -= (size_t)n;
+			}
+		} else if (link->at < link->end) {
+			yab_source_next_frame(link);
+			continue;
+		} else if (yab_source_next_request(link)) {
+			continue;
+		} else {
+			break;
+		}
+		if (n < 0) {
+			yab_source_lose(link, yab_socket_reason(errno));
+			return;
+		}
+		if (n == 0)
+			break;
+		left -= (size_t)n;
+	}
+	/*
+	 * Frames that found the queue full may be whole in the input, and no event would
+	 * tell of them. After this, the input holds part of a frame or the queue is full.
+	 */
+	if (!yab_socket_is_open(&link->socket) || !yab_source_parse(link))
+		return;
+	/*
+	 * With a slice used up or a socket full, go on in another turn. With a full queue
+	 * stop reading: the peer finds its own socket full in the end.
+	 */
+	if (yab_socket_await_room(&link->socket, yab_source_is_busy(link)) < 0 ||
+	    yab_socket_await_data(&link->socket, !yab_source_is_full(link)) < 0)
+		yab_source_lose(link, "no memory to wait for it");
+}
+
+static void yab_source_on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	yab_source_write(arg);
+}
+
+static void yab_source_on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct yab_source_link *link = arg;
+	struct iovec iov = {
+		.iov_base = link->input + link->input_size,
+		.iov_len = sizeof(link->input) - link->input_size,
+	};
+	ssize_t n;
+
+	(void)fd;
+	(void)what;
+	n = yab_socket_receive(&link->socket, &iov, 1);
+	if (n < 0) {
+		yab_source_lose(link, yab_socket_reason(errno));
+		return;
+	}
+	link->input_size += (size_t)n;
+	if (!yab_source_parse(link))
+		return;
+	/* When room is awaited already, that callback writes: one slice a turn. */
+	if (!event_pending(&link->socket.writable, EV_WRITE, NULL))
+		yab_source_write(link);
+	else if (yab_source_is_full(link))
+		yab_socket_await_data(&link->socket, false);
+}
+
+static void yab_source_link_init(struct yab_source *source, enum yab_wire_role role, size_t slice)
+{
+	struct yab_source_link *link = yab_source_link(source, role);
+
+	link->source = source;
+	link->slice = slice;
+	yab_socket_init(&link->socket, role);
+}
+
+struct yab_source *yab_source_new(struct event_base *base, const char *vm, int memory_fd,
+				  uint64_t pages, yab_source_lost_cb lost, void *arg)
+{
+	struct yab_source *source;
+	struct stat st;
+	void *memory;
+
+	if (fstat(memory_fd, &st) < 0)
+		return NULL;
+	if (!pages || st.st_size < 0 || pages > (uint64_t)st.st_size / YAB_WIRE_PAGE_SIZE) {
+		errno = EINVAL;
+		return NULL;
+	}
+	source = calloc(1, sizeof(*source));
+	if (!source)
+		return NULL;
+	memory = mmap(NULL, pages * YAB_WIRE_PAGE_SIZE, PROT_READ, MAP_SHARED, memory_fd, 0);
+	if (memory == MAP_FAILED)
+		goto free_source;
+	source->base = base;
+	source->vm = vm;
+	source->memory_fd = memory_fd;
+	source->memory = memory;
+	source->pages = pages;
+	source->state = YAB_SOURCE_WAITING;
+	source->lost = lost;
+	source->arg = arg;
+	yab_source_link_init(source, YAB_WIRE_URGENT, YAB_SOURCE_URGENT_SLICE);
+	yab_source_link_init(source, YAB_WIRE_BULK, YAB_SOURCE_BULK_SLICE);
+	return source;
+
+free_source:
+	free(source);
+	return NULL;
+}
+
+void yab_source_free(struct yab_source *source)
+{
+	if (!source)
+		return;
+	yab_source_reset(&source->urgent);
+	yab_source_reset(&source->bulk);
+	munmap((void *)source->memory, source->pages * YAB_WIRE_PAGE_SIZE);
+	free(source);
+}
+
+int yab_source_connect(struct yab_source *source, enum yab_wire_role role, int fd)
+{
+	struct yab_source_link *link = yab_source_link(source, role);
+
+	yab_source_reset(link);
+	if (yab_socket_open(&link->socket, source->base, fd, yab_source_on_readable,
+			    yab_source_on_writable, link) < 0)
+		return -1;
+	if (source->state == YAB_SOURCE_SERVING && yab_socket_await_data(&link->socket, true) < 0) {
+		yab_source_reset(link);
+		errno = ENOMEM;
+		return -1;
+	}
+	return 0;
+}
+
+static void yab_source_link_serve(struct yab_source_link *link)
+{
+	if (yab_socket_is_open(&link->socket) && yab_socket_await_data(&link->socket, true) < 0)
+		yab_source_lose(link, "no memory to wait for it");
+}
+
+void yab_source_serve(struct yab_source *source)
+{
+	if (!yab_source_moves[source->state][YAB_SOURCE_SERVING])
+		return;
+	source->state = YAB_SOURCE_SERVING;
+	yab_source_link_serve(&source->urgent);
+	yab_source_link_serve(&source->bulk);
+}
+
+const struct yab_source_statistics *yab_source_statistics(const struct yab_source *source)
+{
+	return &source->statistics;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The source side of a worker: answers requests for pages out of the stopped
+ * guest's memory file.
+ */
+#ifndef YAB_DAEMON_SOURCE_H
+#define YAB_DAEMON_SOURCE_H
+
+#include <event2/event.h>
+#include <stdint.h>
+
+#include "wire.h"
+
+/*
+ * What a connection writes before the event loop looks for other work. Bulk: one
+ * pipe's worth of sendfile(), 50 us at 10 Gbit/s; an urgent request waits no longer than
+ * that for the worker. Urgent: only so that messages from the supervisor are
+ * seen, too.
+ */
+#define YAB_SOURCE_BULK_SLICE	65536
+#define YAB_SOURCE_URGENT_SLICE	1048576
+
+struct yab_source;
+
+struct yab_source_statistics {
+	uint64_t bytes;
+	uint64_t zero_pages;
+	uint64_t data_pages;
+	uint64_t urgent_requests;
+	uint64_t bulk_requests;
+	uint64_t urgent_pages;
+	uint64_t bulk_pages;
+};
+
+/*
+ * A connection ended. It may be replaced from within the callback, but the
+ * source must not be freed there.
+ */
+typedef void (*yab_source_lost_cb)(enum yab_wire_role role, const char *error, void *arg);
+
+/*
+ * @memory_fd, open for reading, holds at least @pages pages; it is borrowed and must
+ * stay open. @vm is for the log. NULL with errno.
+ */
+struct yab_source *yab_source_new(struct event_base *base, const char *vm, int memory_fd,
+				  uint64_t pages, yab_source_lost_cb lost, void *arg);
+void yab_source_free(struct yab_source *source);
+
+/*
+ * A new connection, in place of the role's old one. Takes @fd over; on failure (-1
+ * with errno) the role has no connection.
+ */
+int yab_source_connect(struct yab_source *source, enum yab_wire_role role, int fd);
+
+/* The guest is stopped: from now on its memory may be read. */
+void yab_source_serve(struct yab_source *source);
+
+const struct yab_source_statistics *yab_source_statistics(const struct yab_source *source);
+
+#endif /* YAB_DAEMON_SOURCE_H */

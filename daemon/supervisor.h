@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the parts of the supervising process share. main.c makes it. */
+#ifndef YAB_DAEMON_SUPERVISOR_H
+#define YAB_DAEMON_SUPERVISOR_H
+
+#include <event2/dns.h>
+#include <event2/event.h>
+#include <stdbool.h>
+
+#include "job.h"
+#include "vm.h"
+#include "yabusame/wire.h"
+
+struct yab_incomings;
+struct yab_outgoings;
+
+struct yab_supervisor {
+	struct event_base *base;
+	struct evdns_base *dns;
+	const char *run_dir;
+	struct yab_vms *vms;
+	struct yab_jobs *jobs;
+	struct yab_incomings *incomings;
+	struct yab_outgoings *outgoings;
+	/*
+	 * Names this process. What it says of sessions that it does not know counts
+	 * only if it is the one that they were made with.
+	 */
+	char instance[2 * YAB_WIRE_TOKEN_SIZE + 1];
+	bool leaving;		/* takes no new work */
+};
+
+#endif /* YAB_DAEMON_SUPERVISOR_H */

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "supply.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "handshake.h"
+#include "log.h"
+#include "worker.h"
+
+/* Each try waits twice as long, until statistics show that pages flow again. */
+#define YAB_SUPPLY_RETRY_MIN_MS	100
+#define YAB_SUPPLY_RETRY_MAX_MS	10000
+#define YAB_SUPPLY_END_SECONDS	5	/* for a worker to leave by itself */
+
+enum yab_link_state {
+	YAB_LINK_DOWN,		/* nothing is being done about it */
+	YAB_LINK_CONNECTING,
+	YAB_LINK_WAITING,	/* for the next try */
+	YAB_LINK_UP,		/* with the worker */
+	YAB_LINK_STATES,
+};
+
+static const bool yab_link_allowed[YAB_LINK_STATES][YAB_LINK_STATES] = {
+	[YAB_LINK_DOWN] = { [YAB_LINK_CONNECTING] = true, [YAB_LINK_WAITING] = true },
+	[YAB_LINK_CONNECTING] = { [YAB_LINK_UP] = true, [YAB_LINK_DOWN] = true },
+	[YAB_LINK_WAITING] = { [YAB_LINK_CONNECTING] = true, [YAB_LINK_DOWN] = true },
+	[YAB_LINK_UP] = { [YAB_LINK_DOWN] = true },
+};
+
+struct yab_link {
+	struct yab_supply *supply;
+	enum yab_wire_role role;
+	enum yab_link_state state;
+	struct yab_handshake *handshake;
+	struct event *timer;
+	int retry_ms;
+};
+
+struct yab_supply {
+	struct event_base *base;
+	struct evdns_base *dns;
+	char vm[64];
+	int memory_fd;
+	uint64_t pages;
+	struct yab_address address;
+	uint8_t token[YAB_WIRE_TOKEN_SIZE];
+	const struct yab_supply_ops *ops;
+	void *arg;
+	struct yab_channel *worker;
+	struct yab_child *child;
+	struct yab_link urgent, bulk;
+	struct event *respawn;
+	bool linked, serving, persistent;
+};
+
+static void yab_supply_lost_worker(struct yab_supply *supply, const char *error);
+static void yab_supply_fail(struct yab_supply *supply, const char *error);
+
+static void yab_link_set_state(struct yab_link *link, enum yab_link_state state)
+{
+	assert(yab_link_allowed[link->state][state]);
+	link->state = state;
+}
+
+static struct yab_link *yab_supply_link(struct yab_supply *supply, const char *role)
+{
+	if (role && !strcmp(role, yab_wire_role_name(YAB_WIRE_URGENT)))
+		return &supply->urgent;
+	if (role && !strcmp(role, yab_wire_role_name(YAB_WIRE_BULK)))
+		return &supply->bulk;
+	return NULL;
+}
+
+static void yab_link_wait(struct yab_link *link)
+{
+	struct timeval pause = {
+		.tv_sec = link->retry_ms / 1000,
+		.tv_usec = link->retry_ms % 1000 * 1000,
+	};
+
+	yab_link_set_state(link, YAB_LINK_WAITING);
+	evtimer_add(link->timer, &pause);
+	link->retry_ms *= 2;
+	if (link->retry_ms > YAB_SUPPLY_RETRY_MAX_MS)
+		link->retry_ms = YAB_SUPPLY_RETRY_MAX_MS;
+}
+
+/* The connection is not there: a new one, or the end. */
+static void yab_link_lost(struct yab_link *link, const char *error)
+{
+	struct yab_supply *supply = link->supply;
+	char text[YAB_WIRE_ERROR_MAX];
+
+	if (!supply->persistent) {
+		snprintf(text, sizeof(text), "%s connection to %.270s: %.200s",
+			 yab_wire_role_name(link->role), supply->address.text, error);
+		yab_supply_fail(supply, text);
+		return;
+	}
+	yab_log_warn(supply->vm, "%s connection: %s; next try in %d ms",
+		     yab_wire_role_name(link->role), error, link->retry_ms);
+	yab_link_wait(link);
+}
+
+static void yab_link_greeted(int fd, const struct yab_wire_hello *hello, const char *error,
+			     void *arg)
+{
+	struct yab_link *link = arg;
+	struct yab_supply *supply = link->supply;
+	json_t *message;
+	int result;
+
+	(void)hello;
+	link->handshake = NULL;
+	if (fd < 0) {
+		yab_link_set_state(link, YAB_LINK_DOWN);
+		yab_link_lost(link, error);
+		return;
+	}
+	yab_link_set_state(link, YAB_LINK_UP);
+	message = json_pack("{s:s, s:s}", "type", "connection", "role",
+			    yab_wire_role_name(link->role));
+	result = supply->worker ? yab_channel_send(supply->worker, message, &fd, 1) : -1;
+	close(fd);
+	if (result < 0) {
+		yab_supply_lost_worker(supply, "the worker takes no connection");
+		return;
+	}
+	if (!supply->linked && supply->urgent.state == YAB_LINK_UP &&
+	    supply->bulk.state == YAB_LINK_UP) {
+		supply->linked = true;
+		supply->ops->linked(supply->arg);
+	}
+}
+
+static void yab_link_connect(evutil_socket_t fd, short what, void *arg)
+{
+	struct yab_link *link = arg;
+	struct yab_supply *supply = link->supply;
+
+	(void)fd;
+	(void)what;
+	yab_link_set_state(link, YAB_LINK_CONNECTING);
+	link->handshake = yab_handshake_connect(supply->base, supply->dns, &supply->address,
+						link->role, supply->token,
+						YAB_HANDSHAKE_TIMEOUT_MS, yab_link_greeted, link);
+	if (link->handshake)
+		return;
+	yab_link_set_state(link, YAB_LINK_DOWN);
+	yab_link_lost(link, strerror(errno));
+}
+
+/* An open connection is lost, whichever side noticed. */
+static void yab_link_down(struct yab_link *link, const char *error)
+{
+	/* One that is being made anew already: this is news of the old one. */
+	if (link->state != YAB_LINK_UP)
+		return;
+	yab_link_set_state(link, YAB_LINK_DOWN);
+	yab_link_lost(link, error);
+}
+
+/* Whatever was under way for the connection is dropped. */
+static void yab_link_reset(struct yab_link *link)
+{
+	yab_handshake_cancel(link->handshake);
+	link->handshake = NULL;
+	evtimer_del(link->timer);
+	if (link->state != YAB_LINK_DOWN)
+		yab_link_set_state(link, YAB_LINK_DOWN);
+}
+
+static int yab_link_init(struct yab_link *link, struct yab_supply *supply,
+			 enum yab_wire_role role)
+{
+	link->supply = supply;
+	link->role = role;
+	link->retry_ms = YAB_SUPPLY_RETRY_MIN_MS;
+	link->timer = evtimer_new(supply->base, yab_link_connect, link);
+	return link->timer ? 0 : -1;
+}
+
+static void yab_link_release(struct yab_link *link)
+{
+	if (!link->timer)
+		return;
+	yab_link_reset(link);
+	event_free(link->timer);
+}
+
+/* First tries: at once, but from the event loop. */
+static void yab_link_start(struct yab_link *link)
+{
+	struct timeval now = { 0 };
+
+	yab_link_set_state(link, YAB_LINK_WAITING);
+	evtimer_add(link->timer, &now);
+}
+
+static void yab_supply_exited(int status, void *arg)
+{
+	struct yab_supply *supply = arg;
+	char ending[64], error[YAB_WIRE_ERROR_MAX];
+
+	supply->child = NULL;
+	yab_child_describe(status, ending, sizeof(ending));
+	snprintf(error, sizeof(error), "the source's page worker %s", ending);
+	yab_supply_lost_worker(supply, error);
+}
+
+static void yab_supply_message(json_t *message, const int *fds, size_t fd_count, void *arg)
+{
+	struct yab_supply *supply = arg;
+	const char *type = json_string_value(json_object_get(message, "type"));
+	const char *error = json_string_value(json_object_get(message, "error"));
+	struct yab_link *link;
+
+	for (size_t i = 0; i < fd_count; i++)
+		close(fds[i]);
+	if (!message) {
+		yab_supply_lost_worker(supply, "the source's page worker is gone");
+	} else if (type && !strcmp(type, "statistics")) {
+		supply->urgent.retry_ms = YAB_SUPPLY_RETRY_MIN_MS;
+		supply->bulk.retry_ms = YAB_SUPPLY_RETRY_MIN_MS;
+		json_object_del(message, "type");
+		supply->ops->statistics(message, supply->arg);
+	} else if (type && !strcmp(type, "lost")) {
+		link = yab_supply_link(supply,
+				       json_string_value(json_object_get(message, "role")));
+		if (link)
+			yab_link_down(link, error ? error : "lost");
+	} else if (type && !strcmp(type, "failed")) {
+		yab_supply_lost_worker(supply, error ? error : "the source's page worker failed");
+	} else {
+		yab_log_warn(supply->vm, "the page worker says what nobody understands");
+	}
+}
+
+static void yab_supply_drop_worker(struct yab_supply *supply)
+{
+	yab_channel_free(supply->worker);
+	supply->worker = NULL;
+	if (supply->child)
+		yab_child_disown(supply->child, YAB_SUPPLY_END_SECONDS);
+	supply->child = NULL;
+}
+
+/* The end, before anything depended on us; nothing comes after it. */
+static void yab_supply_fail(struct yab_supply *supply, const char *error)
+{
+	yab_supply_drop_worker(supply);
+	yab_link_reset(&supply->urgent);
+	yab_link_reset(&supply->bulk);
+	supply->ops->failed(error, supply->arg);
+}
+
+static int yab_supply_spawn(struct yab_supply *supply, char *error, size_t error_size)
+{
+	json_t *start;
+	pid_t pid;
+
+	pid = yab_worker_spawn(supply->base, yab_supply_message, supply, &supply->worker);
+	if (pid < 0) {
+		supply->worker = NULL;
+		snprintf(error, error_size, "cannot start the source's page worker: %s",
+			 strerror(errno));
+		return -1;
+	}
+	supply->child = yab_child_watch(supply->base, pid, yab_supply_exited, supply);
+	if (!supply->child) {
+		snprintf(error, error_size, "cannot watch the source's page worker: %s",
+			 strerror(errno));
+		goto err_worker;
+	}
+	start = json_pack("{s:s, s:s, s:s, s:I}", "type", "start", "side", "source", "vm",
+			  supply->vm, "pages", (json_int_t)supply->pages);
+	if (yab_channel_send(supply->worker, start, &supply->memory_fd, 1) < 0 ||
+	    (supply->serving && yab_supply_serve(supply) < 0)) {
+		snprintf(error, error_size, "cannot tell the source's page worker what to do: %s",
+			 strerror(errno));
+		goto err_worker;
+	}
+	return 0;
+
+err_worker:
+	yab_supply_drop_worker(supply);
+	return -1;
+}
+
+static void yab_supply_respawn(evutil_socket_t fd, short what, void *arg)
+{
+	struct yab_supply *supply = arg;
+	char error[YAB_WIRE_ERROR_MAX];
+
+	(void)fd;
+	(void)what;
+	if (yab_supply_spawn(supply, error, sizeof(error)) < 0) {
+		yab_supply_lost_worker(supply, error);
+		return;
+	}
+	yab_link_start(&supply->urgent);
+	yab_link_start(&supply->bulk);
+}
+
+static void yab_supply_lost_worker(struct yab_supply *supply, const char *error)
+{
+	struct timeval pause = { .tv_sec = 1 };
+	char text[YAB_WIRE_ERROR_MAX];
+
+	/* The text may belong to what goes now. */
+	snprintf(text, sizeof(text), "%s", error);
+	if (!supply->persistent) {
+		yab_supply_fail(supply, text);
+		return;
+	}
+	yab_supply_drop_worker(supply);
+	yab_link_reset(&supply->urgent);
+	yab_link_reset(&supply->bulk);
+	yab_log_error(supply->vm, "%s; another one is started", text);
+	evtimer_add(supply->respawn, &pause);
+}
+
+struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dns, const char *vm,
+				  int memory_fd, uint64_t pages, const struct yab_address *address,
+				  const uint8_t token[YAB_WIRE_TOKEN_SIZE],
+				  const struct yab_supply_ops *ops, void *arg, char *error,
+				  size_t error_size)
+{
+	struct yab_supply *supply = calloc(1, sizeof(*supply));
+
+	if (!supply) {
+		snprintf(error, error_size, "out of memory");
+		return NULL;
+	}
+	supply->base = base;
+	supply->dns = dns;
+	supply->memory_fd = memory_fd;
+	supply->pages = pages;
+	supply->address = *address;
+	supply->ops = ops;
+	supply->arg = arg;
+	memcpy(supply->token, token, YAB_WIRE_TOKEN_SIZE);
+	snprintf(supply->vm, sizeof(supply->vm), "%s", vm);
+	supply->respawn = evtimer_new(base, yab_supply_respawn, supply);
+	if (!supply->respawn || yab_link_init(&supply->urgent, supply, YAB_WIRE_URGENT) < 0 ||
+	    yab_link_init(&supply->bulk, supply, YAB_WIRE_BULK) < 0) {
+		snprintf(error, error_size, "out of memory");
+		goto err_supply;
+	}
+	if (yab_supply_spawn(supply, error, error_size) < 0)
+		goto err_supply;
+	yab_link_start(&supply->urgent);
+	yab_link_start(&supply->bulk);
+	return supply;
+
+err_supply:
+	yab_supply_free(supply);
+	return NULL;
+}
+
+void yab_supply_free(struct yab_supply *supply)
+{
+	if (!supply)
+		return;
+	yab_link_release(&supply->urgent);
+	yab_link_release(&supply->bulk);
+	yab_supply_drop_worker(supply);
+	if (supply->respawn)
+		event_free(supply->respawn);
+	free(supply);
+}
+
+int yab_supply_serve(struct yab_supply *supply)
+{
+	supply->serving = true;
+	if (!supply->worker) {
+		errno = ENOTCONN;
+		return -1;
+	}
+	return yab_channel_send(supply->worker, json_pack("{s:s}", "type", "serve"), NULL, 0);
+}
+
+void yab_supply_persist(struct yab_supply *supply)
+{
+	supply->persistent = true;
+}
+
+void yab_supply_relink(struct yab_supply *supply, enum yab_wire_role role)
+{
+	yab_link_down(role == YAB_WIRE_URGENT ? &supply->urgent : &supply->bulk,
+		      "the destination lost it");
+}

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vm.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "region.h"
+#include "yabusame/wire.h"
+
+#define YAB_VM_START_SECONDS	30	/* until the guest runs */
+#define YAB_VM_QUIT_SECONDS	5	/* until a QEMU that was told to quit is killed */
+
+struct yab_vms {
+	TAILQ_HEAD(yab_vm_list, yab_vm) all;
+	struct event_base *base;
+	const char *run_dir, *vm_dir;
+};
+
+static const char * const yab_vm_state_names[YAB_VM_STATES] = {
+	[YAB_VM_STARTING] = "starting",
+	[YAB_VM_RUNNING] = "running",
+	[YAB_VM_PAUSED] = "paused",
+	[YAB_VM_OUTGOING] = "outgoing",
+	[YAB_VM_INCOMING] = "incoming",
+	[YAB_VM_STOPPING] = "stopping",
+	[YAB_VM_GONE] = "gone",
+};
+
+#define YAB_VM_TO(state)	(1U << YAB_VM_##state)
+
+static const unsigned int yab_vm_allowed[YAB_VM_STATES] = {
+	[YAB_VM_STARTING] = YAB_VM_TO(RUNNING) | YAB_VM_TO(PAUSED) | YAB_VM_TO(STOPPING) |
+			    YAB_VM_TO(GONE),
+	[YAB_VM_RUNNING] = YAB_VM_TO(PAUSED) | YAB_VM_TO(OUTGOING) | YAB_VM_TO(STOPPING) |
+			   YAB_VM_TO(GONE),
+	[YAB_VM_PAUSED] = YAB_VM_TO(RUNNING) | YAB_VM_TO(OUTGOING) | YAB_VM_TO(STOPPING) |
+			  YAB_VM_TO(GONE),
+	[YAB_VM_OUTGOING] = YAB_VM_TO(RUNNING) | YAB_VM_TO(PAUSED) | YAB_VM_TO(STOPPING) |
+			    YAB_VM_TO(GONE),
+	[YAB_VM_INCOMING] = YAB_VM_TO(RUNNING) | YAB_VM_TO(PAUSED) | YAB_VM_TO(STOPPING) |
+			    YAB_VM_TO(GONE),
+	[YAB_VM_STOPPING] = YAB_VM_TO(GONE),
+};
+
+bool yab_vm_may_enter(enum yab_vm_state from, enum yab_vm_state to)
+{
+	return yab_vm_allowed[from] & 1U << to;
+}
+
+void yab_vm_enter(struct yab_vm *vm, enum yab_vm_state state)
+{
+	assert(yab_vm_may_enter(vm->state, state));
+	yab_log_debug(vm->name, "%s, was %s", yab_vm_state_names[state],
+		      yab_vm_state_names[vm->state]);
+	vm->state = state;
+}
+
+const char *yab_vm_state_name(enum yab_vm_state state)
+{
+	return yab_vm_state_names[state];
+}
+
+struct yab_vms *yab_vms_new(struct event_base *base, const char *run_dir, const char *vm_dir)
+{
+	struct yab_vms *vms = calloc(1, sizeof(*vms));
+
+	if (!vms)
+		return NULL;
+	vms->base = base;
+	vms->run_dir = run_dir;
+	vms->vm_dir = vm_dir;
+	TAILQ_INIT(&vms->all);
+	return vms;
+}
+
+static void yab_vm_free(struct yab_vm *vm)
+{
+	TAILQ_REMOVE(&vm->vms->all, vm, link);
+	event_free(vm->deadline);
+	if (vm->memory_fd >= 0)
+		close(vm->memory_fd);
+	yab_description_free(vm->description);
+	free(vm);
+}
+
+void yab_vms_free(struct yab_vms *vms)
+{
+	struct yab_vm *vm;
+
+	if (!vms)
+		return;
+	while ((vm = TAILQ_FIRST(&vms->all))) {
+		if (vm->qemu) {
+			yab_log_info(vm->name, "goes on without this daemon (%s)",
+				     yab_vm_state_names[vm->state]);
+			yab_qemu_leave(vm->qemu);
+		}
+		yab_vm_free(vm);
+	}
+	free(vms);
+}
+
+struct yab_vm *yab_vms_find(struct yab_vms *vms, const char *name)
+{
+	struct yab_vm *vm;
+
+	TAILQ_FOREACH(vm, &vms->all, link)
+		if (!strcmp(vm->name, name))
+			return vm;
+	return NULL;
+}
+
+struct yab_vm *yab_vms_first(struct yab_vms *vms)
+{
+	return TAILQ_FIRST(&vms->all);
+}
+
+struct yab_vm *yab_vms_next(struct yab_vm *vm)
+{
+	return TAILQ_NEXT(vm, link);
+}
+
+struct yab_qmp *yab_vm_qmp(struct yab_vm *vm)
+{
+	return yab_qemu_qmp(vm->qemu);
+}
+
+/* Tells whoever asked for the start or the end of @vm, once. */
+static void yab_vm_done(struct yab_vm *vm, const char *error)
+{
+	yab_vm_cb done = vm->done;
+
+	vm->done = NULL;
+	event_del(vm->deadline);
+	if (done)
+		done(error, vm->done_arg);
+}
+
+static void yab_vm_status(json_t *result, const char *error, void *arg)
+{
+	struct yab_vm *vm = arg;
+
+	if (vm->state != YAB_VM_STARTING)
+		return;
+	if (error) {
+		yab_log_error(vm->name, "%s", error);
+		yab_qemu_kill(vm->qemu);
+		return;
+	}
+	if (json_is_true(json_object_get(result, "running")))
+		yab_vm_enter(vm, YAB_VM_RUNNING);
+	else
+		yab_vm_enter(vm, YAB_VM_PAUSED);
+	yab_log_info(vm->name, "%s", yab_vm_state_names[vm->state]);
+	yab_vm_done(vm, NULL);
+}
+
+static void yab_vm_ready(void *arg)
+{
+	struct yab_vm *vm = arg;
+
+	if (vm->hooks) {
+		if (vm->hooks->ready)
+			vm->hooks->ready(vm->hooks_arg);
+	} else if (vm->state == YAB_VM_STARTING) {
+		if (yab_qmp_call(yab_vm_qmp(vm), "query-status", NULL, -1, yab_vm_status, vm) < 0)
+			yab_qemu_kill(vm->qemu);
+	}
+}
+
+static void yab_vm_event(const char *name, json_t *data, void *arg)
+{
+	struct yab_vm *vm = arg;
+
+	if (vm->hooks) {
+		if (vm->hooks->event)
+			vm->hooks->event(name, data, vm->hooks_arg);
+		return;
+	}
+	if (vm->state == YAB_VM_RUNNING && !strcmp(name, "STOP"))
+		yab_vm_enter(vm, YAB_VM_PAUSED);
+	else if (vm->state == YAB_VM_PAUSED && !strcmp(name, "RESUME"))
+		yab_vm_enter(vm, YAB_VM_RUNNING);
+}
+
+static void yab_vm_exited(const char *why, void *arg)
+{
+	char error[YAB_WIRE_ERROR_MAX + 320];
+	struct yab_vm *vm = arg;
+	enum yab_vm_state state = vm->state;
+
+	vm->qemu = NULL;
+	yab_vm_enter(vm, YAB_VM_GONE);
+	if (vm->hooks) {
+		vm->hooks->exited(why, vm->hooks_arg);
+		return;
+	}
+	yab_log_info(vm->name, "%s", why);
+	snprintf(error, sizeof(error), "%s (see %s/%s.log)", why, vm->vms->run_dir, vm->name);
+	yab_vm_done(vm, state == YAB_VM_STARTING ? error : NULL);
+	yab_vm_free(vm);
+}
+
+static const struct yab_qemu_ops yab_vm_qemu_ops = {
+	.ready = yab_vm_ready,
+	.event = yab_vm_event,
+	.exited = yab_vm_exited,
+};
+
+/* Too late for a start, a quit or an exit: QEMU is killed and the rest follows. */
+static void yab_vm_overdue(evutil_socket_t fd, short what, void *arg)
+{
+	struct yab_vm *vm = arg;
+
+	(void)fd;
+	(void)what;
+	if (!vm->qemu)
+		return;
+	yab_log_warn(vm->name, "QEMU did not %s in time and is killed",
+		     vm->state == YAB_VM_STARTING ? "start its guest" : "end");
+	yab_qemu_kill(vm->qemu);
+}
+
+/* A monitor that answers belongs to a VM that an earlier daemon started. */
+static bool yab_vm_monitor_alive(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	bool alive;
+	int fd;
+
+	if (snprintf(address.sun_path, sizeof(address.sun_path), "%s", path) >=
+	    (int)sizeof(address.sun_path))
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return false;
+	alive = !connect(fd, (struct sockaddr *)&address, sizeof(address)) || errno == EAGAIN;
+	close(fd);
+	return alive;
+}
+
+struct yab_vm *yab_vms_add(struct yab_vms *vms, const char *name, enum yab_vm_state state,
+			   char *error, size_t error_size)
+{
+	struct yab_vm *vm;
+
+	if (yab_description_name_check(name, error, error_size) < 0)
+		return NULL;
+	vm = yab_vms_find(vms, name);
+	if (vm) {
+		snprintf(error, error_size, "VM %s is on this host already (%s)", name,
+			 yab_vm_state_names[vm->state]);
+		return NULL;
+	}
+	vm = calloc(1, sizeof(*vm));
+	if (!vm) {
+		snprintf(error, error_size, "out of memory");
+		return NULL;
+	}
+	vm->vms = vms;
+	vm->state = state;
+	vm->memory_fd = -1;
+	vm->description = yab_description_load(vms->vm_dir, name, error, error_size);
+	if (!vm->description)
+		goto err_vm;
+	vm->name = vm->description->name;
+	vm->pages = vm->description->memory / YAB_WIRE_PAGE_SIZE;
+	if (snprintf(vm->monitor, sizeof(vm->monitor), "%s/%s.qmp", vms->run_dir, name) >=
+	    (int)sizeof(vm->monitor)) {
+		snprintf(error, error_size,
+			 "%s/%s.qmp: too long for a socket: use a shorter --run-dir", vms->run_dir,
+			 name);
+		goto err_description;
+	}
+	if (yab_vm_monitor_alive(vm->monitor)) {
+		snprintf(error, error_size,
+			 "VM %s runs here since before this daemon started: end that QEMU first (its monitor is %s)",
+			 name, vm->monitor);
+		goto err_description;
+	}
+	vm->deadline = evtimer_new(vms->base, yab_vm_overdue, vm);
+	if (!vm->deadline) {
+		snprintf(error, error_size, "out of memory");
+		goto err_description;
+	}
+	TAILQ_INSERT_TAIL(&vms->all, vm, link);
+	return vm;
+
+err_description:
+	yab_description_free(vm->description);
+err_vm:
+	free(vm);
+	return NULL;
+}
+
+void yab_vm_remove(struct yab_vm *vm)
+{
+	assert(!vm->qemu);
+	yab_vm_done(vm, NULL);
+	yab_vm_free(vm);
+}
+
+int yab_vm_spawn(struct yab_vm *vm, const char *memory_path, int memory_fd, bool incoming,
+		 char *error, size_t error_size)
+{
+	char monitor[160], log[4096];
+	struct yab_description_values values = {
+		.memory = memory_path,
+		.monitor = monitor,
+		.incoming = incoming,
+	};
+	char **command;
+
+	snprintf(vm->memory_path, sizeof(vm->memory_path), "%s", memory_path);
+	snprintf(monitor, sizeof(monitor), "unix:%s,server=on,wait=off", vm->monitor);
+	snprintf(log, sizeof(log), "%s/%s.log", vm->vms->run_dir, vm->name);
+	command = yab_description_command(vm->description, &values);
+	if (!command) {
+		snprintf(error, error_size, "out of memory");
+		return -1;
+	}
+	unlink(vm->monitor);
+	vm->qemu = yab_qemu_spawn(vm->vms->base, vm->name, command, vm->monitor, log,
+				  incoming ? -1 : memory_fd, &yab_vm_qemu_ops, vm, error,
+				  error_size);
+	yab_description_command_free(command);
+	if (!vm->qemu)
+		return -1;
+	vm->memory_fd = memory_fd;
+	return 0;
+}
+
+int yab_vms_start(struct yab_vms *vms, const char *name, yab_vm_cb cb, void *arg, char *error,
+		  size_t error_size)
+{
+	struct timeval patience = { .tv_sec = YAB_VM_START_SECONDS };
+	struct yab_vm *vm;
+	char path[32];
+	int memory_fd;
+
+	vm = yab_vms_add(vms, name, YAB_VM_STARTING, error, error_size);
+	if (!vm)
+		return -1;
+	memory_fd = yab_region_memory(name, vm->description->memory);
+	if (memory_fd < 0) {
+		snprintf(error, error_size, "cannot make the memory of VM %s: %s", name,
+			 strerror(errno));
+		goto err_vm;
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", YAB_QEMU_MEMORY_FD);
+	if (yab_vm_spawn(vm, path, memory_fd, false, error, error_size) < 0)
+		goto err_memory;
+	vm->done = cb;
+	vm->done_arg = arg;
+	evtimer_add(vm->deadline, &patience);
+	return 0;
+
+err_memory:
+	close(memory_fd);
+err_vm:
+	yab_vm_free(vm);
+	return -1;
+}
+
+static void yab_vm_quitting(json_t *result, const char *error, void *arg)
+{
+	(void)result;
+	(void)error;
+	(void)arg;	/* its exit or the deadline tells */
+}
+
+int yab_vm_destroy(struct yab_vm *vm, yab_vm_cb cb, void *arg, char *error, size_t error_size)
+{
+	struct timeval grace = { .tv_sec = YAB_VM_QUIT_SECONDS };
+	struct yab_qmp *qmp = yab_vm_qmp(vm);
+
+	/* A migration holds on to a VM whose QEMU is gone, for its memory. */
+	if (vm->state == YAB_VM_GONE && vm->hooks && !vm->done) {
+		vm->done = cb;
+		vm->done_arg = arg;
+		vm->hooks->exited("destroyed", vm->hooks_arg);
+		return 0;
+	}
+	if (!yab_vm_may_enter(vm->state, YAB_VM_STOPPING)) {
+		snprintf(error, error_size, "VM %s is ending already", vm->name);
+		return -1;
+	}
+	/* A start that is still under way has failed. */
+	yab_vm_done(vm, "the VM was destroyed while it started");
+	yab_vm_enter(vm, YAB_VM_STOPPING);
+	vm->done = cb;
+	vm->done_arg = arg;
+	if (!qmp || yab_qmp_call(qmp, "quit", NULL, -1, yab_vm_quitting, NULL) < 0 ||
+	    evtimer_add(vm->deadline, &grace) < 0)
+		yab_qemu_kill(vm->qemu);
+	return 0;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef YAB_DAEMON_WIRE_H
+#define YAB_DAEMON_WIRE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "yabusame/wire.h"
+
+struct yab_wire_hello {
+	uint16_t version;
+	uint16_t role;		/* enum yab_wire_role */
+	uint64_t features;
+	uint8_t token[YAB_WIRE_TOKEN_SIZE];
+};
+
+struct yab_wire_header {
+	uint16_t type;		/* enum yab_wire_type */
+	uint16_t flags;		/* 0 */
+	uint32_t length;	/* bytes of payload that follow */
+	uint64_t page;
+	uint64_t count;
+};
+
+enum yab_wire_verdict {
+	YAB_WIRE_OK,
+	YAB_WIRE_NOT_YABUSAME,	/* the magic is wrong */
+	YAB_WIRE_OTHER_VERSION,	/* hello->version is filled in */
+	YAB_WIRE_MALFORMED,	/* unknown role or type, reserved bits set, bad length */
+};
+
+void yab_wire_hello_encode(uint8_t out[YAB_WIRE_HELLO_SIZE], const struct yab_wire_hello *hello);
+enum yab_wire_verdict yab_wire_hello_decode(const uint8_t in[YAB_WIRE_HELLO_SIZE],
+					    struct yab_wire_hello *hello);
+
+void yab_wire_header_encode(uint8_t out[YAB_WIRE_HEADER_SIZE],
+			    const struct yab_wire_header *header);
+
+/*
+ * Checks everything that the header alone can tell: the type, that it belongs
+ * on a connection of this role, that flags are 0, the length's bound for the
+ * type, and for page frames that page + count neither overflows nor passes
+ * @pages (pages in the region; control connections pass 0).
+ */
+enum yab_wire_verdict yab_wire_header_decode(const uint8_t in[YAB_WIRE_HEADER_SIZE],
+					     enum yab_wire_role role, uint64_t pages,
+					     struct yab_wire_header *header);
+
+const char *yab_wire_role_name(enum yab_wire_role role);
+
+#endif /* YAB_DAEMON_WIRE_H */

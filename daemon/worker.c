@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "pager.h"
+#include "region.h"
+#include "socket.h"
+#include "source.h"
+#include "worker.h"
+
+/* 5 a second at most. */
+#define YAB_WORKER_TICK_US	200000
+#define YAB_WORKER_ERROR_SIZE	256
+
+enum yab_worker_state {
+	YAB_WORKER_NEW,		/* waits for "start" */
+	YAB_WORKER_RUNNING,
+	YAB_WORKER_ORPHANED,	/* the supervisor is gone, a guest may still wait */
+	YAB_WORKER_LEAVING,
+	YAB_WORKER_STATES,
+};
+
+static const bool yab_worker_moves[YAB_WORKER_STATES][YAB_WORKER_STATES] = {
+	[YAB_WORKER_NEW] = { [YAB_WORKER_RUNNING] = true, [YAB_WORKER_LEAVING] = true },
+	[YAB_WORKER_RUNNING] = { [YAB_WORKER_ORPHANED] = true, [YAB_WORKER_LEAVING] = true },
+	[YAB_WORKER_ORPHANED] = { [YAB_WORKER_LEAVING] = true },
+};
+
+/* A message about a lost connection that could not be sent is sent later. */
+struct yab_worker_loss {
+	bool due;
+	char error[YAB_SOCKET_TEXT_SIZE];
+};
+
+struct yab_worker {
+	struct event_base *base;
+	struct yab_channel *channel;	/* NULL when the supervisor is gone */
+	struct event *tick;
+	enum yab_worker_state state;
+	int status;			/* to exit with */
+
+	char *vm;
+	int memory_fd;
+	int pager_fd;
+	uint64_t pages;
+	struct yab_source *source;	/* one of these two, from "start" on */
+	struct yab_pager *pager;
+
+	struct yab_source_statistics source_sent;
+	struct yab_pager_statistics pager_sent;
+	struct yab_worker_loss urgent_loss;
+	struct yab_worker_loss bulk_loss;
+	bool complete_due;
+};
+
+static void yab_worker_move(struct yab_worker *worker, enum yab_worker_state state)
+{
+	if (!yab_worker_moves[worker->state][state])
+		yab_log_error(worker->vm, "bug: worker moves from state %d to %d", worker->state,
+			      state);
+	worker->state = state;
+}
+
+static void yab_worker_leave(struct yab_worker *worker, int status)
+{
+	if (worker->state == YAB_WORKER_LEAVING)
+		return;
+	yab_worker_move(worker, YAB_WORKER_LEAVING);
+	worker->status = status;
+	event_base_loopbreak(worker->base);
+}
+
+/*
+ * Sends @message, which is NULL if there was no memory for it. True if it is on its
+ * way; without a supervisor there is nobody to miss it.
+ */
+static bool yab_worker_send(struct yab_worker *worker, json_t *message)
+{
+	if (!worker->channel) {
+		json_decref(message);
+		return true;
+	}
+	return yab_channel_send(worker->channel, message, NULL, 0) == 0;
+}
+
+static void yab_worker_fail(struct yab_worker *worker, const char *error)
+{
+	yab_log_error(worker->vm, "worker: %s", error);
+	yab_worker_send(worker, json_pack("{s:s, s:s}", "type", "failed", "error", error));
+	yab_worker_leave(worker, EXIT_FAILURE);
+}
+
+static struct yab_worker_loss *yab_worker_loss(struct yab_worker *worker, enum yab_wire_role role)
+{
+	return role == YAB_WIRE_URGENT ? &worker->urgent_loss : &worker->bulk_loss;
+}
+
+static void yab_worker_report_loss(struct yab_worker *worker, enum yab_wire_role role)
+{
+	struct yab_worker_loss *loss = yab_worker_loss(worker, role);
+
+	if (loss->due && yab_worker_send(worker, json_pack("{s:s, s:s, s:s}", "type", "lost",
+							   "role", yab_wire_role_name(role),
+							   "error", loss->error)))
+		loss->due = false;
+}
+
+static json_t *yab_worker_source_statistics(const struct yab_worker *worker)
+{
+	const struct yab_source_statistics *now = yab_source_statistics(worker->source);
+
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+			 "type", "statistics",
+			 "pages", (json_int_t)worker->pages,
+			 "bytes", (json_int_t)now->bytes,
+			 "zero_pages", (json_int_t)now->zero_pages,
+			 "data_pages", (json_int_t)now->data_pages,
+			 "urgent_requests", (json_int_t)now->urgent_requests,
+			 "bulk_requests", (json_int_t)now->bulk_requests,
+			 "urgent_pages", (json_int_t)now->urgent_pages,
+			 "bulk_pages", (json_int_t)now->bulk_pages);
+}
+
+static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
+{
+	const struct yab_pager_statistics *now = yab_pager_statistics(worker->pager);
+	const struct yab_histogram *latency = yab_pager_latency(worker->pager);
+
+	json_t *fault_us;
+
+	fault_us = json_pack("{s:I, s:I, s:I, s:I}",
+			     "count", (json_int_t)latency->count,
+			     "p50", (json_int_t)yab_histogram_quantile(latency, 500),
+			     "p99", (json_int_t)yab_histogram_quantile(latency, 990),
+			     "max", (json_int_t)latency->max);
+	/* A NULL fault_us makes for a NULL here. */
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+			 "type", "statistics",
+			 "pages", (json_int_t)worker->pages,
+			 "bytes", (json_int_t)now->bytes,
+			 "zero_pages", (json_int_t)now->zero_pages,
+			 "data_pages", (json_int_t)now->data_pages,
+			 "present", (json_int_t)now->present,
+			 "faults", (json_int_t)now->faults,
+			 "urgent_pages", (json_int_t)now->urgent_pages,
+			 "bulk_pages", (json_int_t)now->bulk_pages,
+			 "duplicate_pages", (json_int_t)now->duplicate_pages,
+			 "fault_us", fault_us);
+}
+
+/* If they changed. What cannot be sent is sent with the next ones. */
+static void yab_worker_report_statistics(struct yab_worker *worker)
+{
+	if (worker->source && memcmp(&worker->source_sent, yab_source_statistics(worker->source),
+				     sizeof(worker->source_sent))) {
+		if (yab_worker_send(worker, yab_worker_source_statistics(worker)))
+			worker->source_sent = *yab_source_statistics(worker->source);
+	}
+	if (worker->pager && memcmp(&worker->pager_sent, yab_pager_statistics(worker->pager),
+				    sizeof(worker->pager_sent))) {
+		if (yab_worker_send(worker, yab_worker_pager_statistics(worker)))
+			worker->pager_sent = *yab_pager_statistics(worker->pager);
+	}
+}
+
+static void yab_worker_report_complete(struct yab_worker *worker)
+{
+	if (!worker->complete_due)
+		return;
+	yab_worker_report_statistics(worker);
+	if (yab_worker_send(worker, json_pack("{s:s}", "type", "complete")))
+		worker->complete_due = false;
+}
+
+static void yab_worker_on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct yab_worker *worker = arg;
+
+	(void)fd;
+	(void)what;
+	yab_worker_report_loss(worker, YAB_WIRE_URGENT);
+	yab_worker_report_loss(worker, YAB_WIRE_BULK);
+	yab_worker_report_complete(worker);
+	yab_worker_report_statistics(worker);
+}
+
+static void yab_worker_on_lost(enum yab_wire_role role, const char *error, void *arg)
+{
+	struct yab_worker *worker = arg;
+	struct yab_worker_loss *loss = yab_worker_loss(worker, role);
+
+	loss->due = true;
+	snprintf(loss->error, sizeof(loss->error), "%s", error);
+	yab_worker_report_loss(worker, role);
+	if (worker->state == YAB_WORKER_ORPHANED && !yab_pager_has_connections(worker->pager)) {
+		yab_log_error(worker->vm, "no supervisor, no connection: pages are missing");
+		yab_worker_leave(worker, EXIT_FAILURE);
+	}
+}
+
+static void yab_worker_on_complete(void *arg)
+{
+	struct yab_worker *worker = arg;
+
+	yab_log_info(worker->vm, "all %llu pages are present", (unsigned long long)worker->pages);
+	worker->complete_due = true;
+	yab_worker_report_complete(worker);
+	if (worker->state == YAB_WORKER_ORPHANED)
+		yab_worker_leave(worker, EXIT_SUCCESS);
+}
+
+static void yab_worker_on_failed(const char *error, void *arg)
+{
+	yab_worker_fail(arg, error);
+}
+
+static const struct yab_pager_ops yab_worker_pager_ops = {
+	.declare = yab_region_declare,
+	.lost = yab_worker_on_lost,
+	.complete = yab_worker_on_complete,
+	.failed = yab_worker_on_failed,
+};
+
+/* The next of the message's descriptors, which is now the caller's, or -1. */
+static int yab_worker_take_fd(int *fds, size_t fd_count, size_t which)
+{
+	int fd = -1;
+
+	if (which < fd_count) {
+		fd = fds[which];
+		fds[which] = -1;
+	}
+	return fd;
+}
+
+static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fds,
+			     size_t fd_count)
+{
+	const char *side, *vm;
+	char error[YAB_WORKER_ERROR_SIZE];
+	bool is_source;
+	json_int_t pages;
+
+	if (worker->state != YAB_WORKER_NEW) {
+		yab_log_error(worker->vm, "worker: started twice");
+		return;
+	}
+	if (json_unpack(message, "{s:s, s:s, s:I}", "side", &side, "vm", &vm,
+			"pages", &pages) < 0 ||
+	    pages < 1 || (strcmp(side, "source") && strcmp(side, "destination")) || !fd_count) {
+		yab_worker_fail(worker, "the start message is not understood");
+		return;
+	}
+	is_source = !strcmp(side, "source");
+	worker->vm = strdup(vm);	/* without memory for it the log does without */
+	worker->pages = (uint64_t)pages;
+	worker->memory_fd = yab_worker_take_fd(fds, fd_count, 0);
+	if (is_source) {
+		worker->source = yab_source_new(worker->base, worker->vm, worker->memory_fd,
+						worker->pages, yab_worker_on_lost, worker);
+	} else {
+		worker->pager_fd = yab_worker_take_fd(fds, fd_count, 1);
+		worker->pager = yab_pager_new(worker->base, worker->vm, worker->memory_fd,
+					      worker->pager_fd, worker->pages,
+					      &yab_worker_pager_ops, worker);
+	}
+	if (!worker->source && !worker->pager) {
+		snprintf(error, sizeof(error), "cannot use the memory file: %s", strerror(errno));
+		yab_worker_fail(worker, error);
+		return;
+	}
+	/* Shown by ps; /proc/self/exe would leave "exe" there. */
+	prctl(PR_SET_NAME, is_source ? "yabusame-source" : "yabusame-pager");
+	yab_worker_move(worker, YAB_WORKER_RUNNING);
+}
+
+static void yab_worker_connect(struct yab_worker *worker, json_t *message, int *fds,
+			       size_t fd_count)
+{
+	const char *name = json_string_value(json_object_get(message, "role"));
+	enum yab_wire_role role;
+	int fd, ret;
+
+	if (!name || (strcmp(name, "urgent") && strcmp(name, "bulk")) || !fd_count ||
+	    worker->state != YAB_WORKER_RUNNING) {
+		yab_log_error(worker->vm, "worker: connection of no use");
+		return;
+	}
+	role = strcmp(name, "urgent") ? YAB_WIRE_BULK : YAB_WIRE_URGENT;
+	/* The loss of the one that is replaced is no news any more. */
+	yab_worker_loss(worker, role)->due = false;
+	fd = yab_worker_take_fd(fds, fd_count, 0);
+	ret = worker->source ? yab_source_connect(worker->source, role, fd) :
+			       yab_pager_connect(worker->pager, role, fd);
+	if (ret < 0)
+		yab_worker_on_lost(role, strerror(errno), worker);
+}
+
+static void yab_worker_orphan(struct yab_worker *worker)
+{
+	yab_channel_free(worker->channel);
+	worker->channel = NULL;
+	if (worker->state == YAB_WORKER_RUNNING && worker->pager &&
+	    !yab_pager_is_complete(worker->pager) && yab_pager_has_connections(worker->pager)) {
+		yab_worker_move(worker, YAB_WORKER_ORPHANED);
+		yab_log_warn(worker->vm, "the supervisor is gone: going on until all pages are here");
+		return;
+	}
+	yab_worker_leave(worker, EXIT_SUCCESS);
+}
+
+static void yab_worker_on_message(json_t *message, const int *fds, size_t fd_count, void *arg)
+{
+	struct yab_worker *worker = arg;
+	int own[YAB_CHANNEL_FDS];
+	const char *type;
+
+	if (!message) {
+		yab_worker_orphan(worker);
+		return;
+	}
+	/* Who keeps a descriptor puts -1 in its place; the others are closed below. */
+	for (size_t i = 0; i < fd_count; i++)
+		own[i] = fds[i];
+	type = json_string_value(json_object_get(message, "type"));
+	if (type && !strcmp(type, "start"))
+		yab_worker_start(worker, message, own, fd_count);
+	else if (type && !strcmp(type, "connection"))
+		yab_worker_connect(worker, message, own, fd_count);
+	else if (type && !strcmp(type, "serve") && worker->source)
+		yab_source_serve(worker->source);
+	else
+		yab_log_error(worker->vm, "worker: message of type %s is not understood",
+			      type ? type : "(none)");
+	for (size_t i = 0; i < fd_count; i++)
+		if (own[i] >= 0)
+			close(own[i]);
+}
+
+static struct event_base *yab_worker_base(void)
+{
+	struct event_base *base = event_base_new();
+
+	if (base && event_base_priority_init(base, YAB_PRIORITIES) < 0) {
+		event_base_free(base);
+		return NULL;
+	}
+	return base;
+}
+
+int yab_worker_main(void)
+{
+	static const struct timeval interval = { .tv_usec = YAB_WORKER_TICK_US };
+	struct yab_worker worker = {
+		.state = YAB_WORKER_NEW,
+		.status = EXIT_FAILURE,
+		.memory_fd = -1,
+		.pager_fd = -1,
+	};
+
+	/* sendfile() has no flag against it; a lost connection is an ordinary event. */
+	signal(SIGPIPE, SIG_IGN);
+	worker.base = yab_worker_base();
+	if (!worker.base)
+		goto out;
+	worker.channel = yab_channel_new(worker.base, YAB_WORKER_FD, yab_worker_on_message,
+					 &worker);
+	if (!worker.channel)
+		goto free_base;
+	worker.tick = event_new(worker.base, -1, EV_PERSIST, yab_worker_on_tick, &worker);
+	if (!worker.tick)
+		goto free_channel;
+	event_priority_set(worker.tick, YAB_PRIORITY_URGENT);
+	if (event_add(worker.tick, &interval) < 0)
+		goto free_tick;
+
+	/*
+	 * The loop returns at a failure of epoll_wait(), too: with a guest waiting, that
+	 * is no reason to leave.
+	 */
+	while (worker.state != YAB_WORKER_LEAVING)
+		if (event_base_dispatch(worker.base) == 1)
+			break;
+
+	yab_source_free(worker.source);
+	yab_pager_free(worker.pager);
+	if (worker.memory_fd >= 0)
+		close(worker.memory_fd);
+	if (worker.pager_fd >= 0)
+		close(worker.pager_fd);
+	free(worker.vm);
+free_tick:
+	event_free(worker.tick);
+free_channel:
+	yab_channel_free(worker.channel);
+free_base:
+	event_base_free(worker.base);
+out:
+	return worker.status;
+}
+
+/* In the child, between fork() and exec(): system calls only. */
+static void __attribute__((noreturn)) yab_worker_exec(int fd)
+{
+	static char *const argv[] = { "yabusamed", "--worker", NULL };
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (fd == YAB_WORKER_FD) {
+		if (fcntl(fd, F_SETFD, 0) < 0)
+			_exit(127);
+	} else if (dup2(fd, YAB_WORKER_FD) < 0) {
+		_exit(127);
+	}
+	/* Ours are close-on-exec anyway; this is for those of libraries. */
+	close_range(YAB_WORKER_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+	execv("/proc/self/exe", argv);
+	_exit(127);
+}
+
+pid_t yab_worker_spawn(struct event_base *base, yab_channel_cb cb, void *arg,
+		       struct yab_channel **channel)
+{
+	int pair[2];
+	int error;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -1;
+	*channel = yab_channel_new(base, pair[0], cb, arg);
+	if (!*channel) {
+		error = errno;
+		goto close_end;
+	}
+	/*
+	 * The child is not tied to this process's life (PR_SET_PDEATHSIG): when the
+	 * supervisor crashes, a guest may be waiting for what the worker brings.
+	 */
+	pid = fork();
+	if (pid == 0)
+		yab_worker_exec(pair[1]);
+	if (pid < 0) {
+		error = errno;
+		goto free_channel;
+	}
+	close(pair[1]);
+	return pid;
+
+free_channel:
+	yab_channel_free(*channel);
+	*channel = NULL;
+close_end:
+	close(pair[1]);
+	errno = error;
+	return -1;
+}

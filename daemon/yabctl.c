@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* yabctl: tells yabusamed what to do, over its local socket. */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "version.h"
+
+#define YABCTL_SOCKET	"/run/yabusame/control.sock"
+#define YABCTL_BAR	30
+
+/* Exit statuses. */
+#define YABCTL_FAILED	1
+#define YABCTL_USAGE	2
+
+struct yabctl {
+	const char *socket;
+	bool json;
+	bool paused;
+	const char *operands[2];
+	FILE *stream;		/* to the daemon */
+	bool bar;		/* stderr is a terminal */
+	bool drawn;
+	char warned[512];	/* the last warning, said once */
+};
+
+struct yabctl_command {
+	const char *name;
+	int operands;
+	const char *usage;
+	/* The request, without "command"; NULL when the operands are no text. */
+	json_t *(*request)(struct yabctl *ctl);
+	void (*show)(struct yabctl *ctl, json_t *answer);
+};
+
+static json_int_t yabctl_number(json_t *json, const char *key)
+{
+	return json_integer_value(json_object_get(json, key));
+}
+
+static const char *yabctl_text(json_t *json, const char *key)
+{
+	const char *text = json_string_value(json_object_get(json, key));
+
+	return text ? text : "";
+}
+
+static void yabctl_dump(json_t *json)
+{
+	json_dumpf(json, stdout, JSON_INDENT(2));
+	putchar('\n');
+}
+
+/* Microseconds, for people. */
+static const char *yabctl_time(json_int_t us, char *text, size_t size)
+{
+	if (us < 10000)
+		snprintf(text, size, "%lld us", (long long)us);
+	else if (us < 10000000)
+		snprintf(text, size, "%.1f ms", (double)us / 1e3);
+	else
+		snprintf(text, size, "%.1f s", (double)us / 1e6);
+	return text;
+}
+
+static const char *yabctl_bytes(json_int_t bytes, char *text, size_t size)
+{
+	static const char * const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+	double value = (double)bytes;
+	size_t unit = 0;
+
+	while (value >= 1024 && unit < 4) {
+		value /= 1024;
+		unit++;
+	}
+	snprintf(text, size, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+	return text;
+}
+
+/* The destination counts what arrived; without it there is only the source's word. */
+static json_t *yabctl_statistics(json_t *job)
+{
+	json_t *statistics = json_object_get(job, "destination");
+
+	return statistics ? statistics : json_object_get(job, "source");
+}
+
+static void yabctl_clear_bar(struct yabctl *ctl)
+{
+	if (ctl->drawn)
+		fprintf(stderr, "\r\033[K");
+	ctl->drawn = false;
+}
+
+static void yabctl_draw_bar(struct yabctl *ctl, json_t *job)
+{
+	json_t *statistics = json_object_get(job, "destination");
+	json_int_t pages = yabctl_number(job, "pages");
+	json_int_t present = yabctl_number(statistics, "present");
+	int filled = pages > 0 ? (int)(present * YABCTL_BAR / pages) : 0;
+	char bytes[32], bar[YABCTL_BAR + 1];
+
+	for (int i = 0; i < YABCTL_BAR; i++)
+		bar[i] = i < filled ? '#' : '.';
+	bar[YABCTL_BAR] = '\0';
+	fprintf(stderr, "\r\033[K%s [%s] %3d%% %s, %s, %lld faults", yabctl_text(job, "vm"), bar,
+		pages > 0 ? (int)(present * 100 / pages) : 0,
+		json_is_true(json_object_get(job, "switched")) ? "switched" :
+		yabctl_text(job, "phase"),
+		yabctl_bytes(yabctl_number(statistics, "bytes"), bytes, sizeof(bytes)),
+		(long long)yabctl_number(statistics, "faults"));
+	fflush(stderr);
+	ctl->drawn = true;
+}
+
+/* Progress: the bar, and what people should know, once. */
+static void yabctl_progress(struct yabctl *ctl, json_t *job)
+{
+	const char *warning = yabctl_text(job, "warning");
+
+	if (warning[0] && strcmp(warning, ctl->warned)) {
+		yabctl_clear_bar(ctl);
+		fprintf(stderr, "yabctl: %s\n", warning);
+		snprintf(ctl->warned, sizeof(ctl->warned), "%s", warning);
+	}
+	if (ctl->bar)
+		yabctl_draw_bar(ctl, job);
+}
+
+static void yabctl_row(const char *name, const char *value)
+{
+	printf("  %-22s %s\n", name, value);
+}
+
+static void yabctl_table(json_t *job)
+{
+	json_t *statistics = yabctl_statistics(job);
+	json_t *fault = json_object_get(statistics, "fault_us");
+	char a[32], b[32], c[32], line[160];
+
+	if (json_object_get(job, "downtime_us"))
+		yabctl_row("downtime (at most)",
+			   yabctl_time(yabctl_number(job, "downtime_us"), a, sizeof(a)));
+	if (json_object_get(statistics, "faults")) {
+		snprintf(line, sizeof(line), "%lld",
+			 (long long)yabctl_number(statistics, "faults"));
+		yabctl_row("faults", line);
+	}
+	if (yabctl_number(fault, "count")) {
+		snprintf(line, sizeof(line), "%s / %s / %s",
+			 yabctl_time(yabctl_number(fault, "p50"), a, sizeof(a)),
+			 yabctl_time(yabctl_number(fault, "p99"), b, sizeof(b)),
+			 yabctl_time(yabctl_number(fault, "max"), c, sizeof(c)));
+		yabctl_row("fault p50 / p99 / max", line);
+	}
+	if (statistics) {
+		yabctl_row("bytes of pages",
+			   yabctl_bytes(yabctl_number(statistics, "bytes"), a, sizeof(a)));
+		snprintf(line, sizeof(line), "%lld (%lld data, %lld zero)",
+			 (long long)yabctl_number(job, "pages"),
+			 (long long)yabctl_number(statistics, "data_pages"),
+			 (long long)yabctl_number(statistics, "zero_pages"));
+		yabctl_row("pages", line);
+	}
+	yabctl_row("total time", yabctl_time(yabctl_number(job, "total_us"), a, sizeof(a)));
+}
+
+static void yabctl_show_job(struct yabctl *ctl, json_t *answer)
+{
+	json_t *job = json_object_get(answer, "job");
+	json_t *statistics = json_object_get(job, "destination");
+	bool outgoing = !strcmp(yabctl_text(job, "direction"), "outgoing");
+
+	if (ctl->json) {
+		yabctl_dump(job);
+		return;
+	}
+	printf("%s: %s %s %s: %s", yabctl_text(job, "vm"), yabctl_text(job, "direction"),
+	       outgoing ? "to" : "from", yabctl_text(job, "peer"), yabctl_text(job, "state"));
+	if (!strcmp(yabctl_text(job, "state"), "active"))
+		printf(", phase %s, %lld of %lld pages there", yabctl_text(job, "phase"),
+		       (long long)yabctl_number(statistics, "present"),
+		       (long long)yabctl_number(job, "pages"));
+	putchar('\n');
+	if (yabctl_text(job, "error")[0])
+		yabctl_row("error", yabctl_text(job, "error"));
+	if (yabctl_text(job, "warning")[0])
+		yabctl_row("warning", yabctl_text(job, "warning"));
+	yabctl_table(job);
+}
+
+static void yabctl_show_list(struct yabctl *ctl, json_t *answer)
+{
+	json_t *vms = json_object_get(answer, "vms"), *vm, *job;
+	char memory[32];
+	size_t i;
+
+	if (ctl->json) {
+		yabctl_dump(vms);
+		return;
+	}
+	json_array_foreach(vms, i, vm) {
+		job = json_object_get(vm, "job");
+		printf("%-24s %-10s %12s", yabctl_text(vm, "vm"), yabctl_text(vm, "state"),
+		       yabctl_bytes(yabctl_number(vm, "memory"), memory, sizeof(memory)));
+		if (job)
+			printf("  %s job, %s", yabctl_text(job, "direction"),
+			       yabctl_text(job, "phase"));
+		putchar('\n');
+	}
+}
+
+static void yabctl_show_nothing(struct yabctl *ctl, json_t *answer)
+{
+	(void)ctl;
+	(void)answer;
+}
+
+static json_t *yabctl_request_vm(struct yabctl *ctl)
+{
+	return json_pack("{s:s}", "vm", ctl->operands[0]);
+}
+
+static json_t *yabctl_request_list(struct yabctl *ctl)
+{
+	(void)ctl;
+	return json_object();
+}
+
+static json_t *yabctl_request_migrate(struct yabctl *ctl)
+{
+	return json_pack("{s:s, s:s, s:b}", "vm", ctl->operands[0], "destination",
+			 ctl->operands[1], "paused", ctl->paused);
+}
+
+static const struct yabctl_command yabctl_commands[] = {
+	{ "start", 1, "start VM", yabctl_request_vm, yabctl_show_nothing },
+	{ "migrate", 2, "migrate VM DEST[:PORT] [--postcopy] [--paused] [--json]",
+	  yabctl_request_migrate, yabctl_show_job },
+	{ "list", 0, "list [--json]", yabctl_request_list, yabctl_show_list },
+	{ "jobinfo", 1, "jobinfo VM [--json]", yabctl_request_vm, yabctl_show_job },
+	{ "destroy", 1, "destroy VM", yabctl_request_vm, yabctl_show_nothing },
+	{ NULL, 0, NULL, NULL, NULL },
+};
+
+static void yabctl_help(void)
+{
+	printf("Usage: yabctl [--socket PATH] COMMAND\n"
+	       "Moves running virtual machines between hosts.\n\n");
+	for (const struct yabctl_command *command = yabctl_commands; command->name; command++)
+		printf("  yabctl %s\n", command->usage);
+	printf("\n"
+	       "  --socket PATH  the daemon's socket (%s)\n"
+	       "  --postcopy     switch first, then move memory: the only way there is now\n"
+	       "  --paused       leave the guest paused on the destination\n"
+	       "  --json         for machines\n"
+	       "  --version, --help\n"
+	       "\n"
+	       "DEST is a host that runs yabusamed and has a description of VM, too.\n",
+	       YABCTL_SOCKET);
+}
+
+static int yabctl_connect(struct yabctl *ctl)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd;
+
+	if (snprintf(address.sun_path, sizeof(address.sun_path), "%s", ctl->socket) >=
+	    (int)sizeof(address.sun_path)) {
+		fprintf(stderr, "yabctl: %s: too long for a socket's path\n", ctl->socket);
+		return -1;
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0) {
+		fprintf(stderr, "yabctl: %s\n", strerror(errno));
+		return -1;
+	}
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		if (errno == ENOENT || errno == ECONNREFUSED)
+			fprintf(stderr,
+				"yabctl: no yabusamed listens at %s: start it, or name its socket with --socket\n",
+				ctl->socket);
+		else if (errno == EACCES || errno == EPERM)
+			fprintf(stderr, "yabctl: no permission for %s: run yabctl as root\n",
+				ctl->socket);
+		else
+			fprintf(stderr, "yabctl: %s: %s\n", ctl->socket, strerror(errno));
+		goto err_fd;
+	}
+	ctl->stream = fdopen(fd, "r+");
+	if (!ctl->stream) {
+		fprintf(stderr, "yabctl: %s\n", strerror(errno));
+		goto err_fd;
+	}
+	return 0;
+
+err_fd:
+	close(fd);
+	return -1;
+}
+
+/* Sends @request and reads answers up to the last; NULL after a line on stderr. */
+static json_t *yabctl_ask(struct yabctl *ctl, json_t *request)
+{
+	json_t *answer = NULL;
+	char *line = NULL;
+	size_t size = 0;
+
+	if (json_dumpf(request, ctl->stream, JSON_COMPACT) < 0 ||
+	    fputc('\n', ctl->stream) == EOF || fflush(ctl->stream) == EOF) {
+		fprintf(stderr, "yabctl: yabusamed does not take the request: %s\n",
+			strerror(errno));
+		return NULL;
+	}
+	while (getline(&line, &size, ctl->stream) >= 0) {
+		answer = json_loads(line, 0, NULL);
+		if (!answer || !json_object_get(answer, "event"))
+			break;
+		if (!strcmp(yabctl_text(answer, "event"), "progress"))
+			yabctl_progress(ctl, json_object_get(answer, "job"));
+		json_decref(answer);
+		answer = NULL;
+	}
+	free(line);
+	yabctl_clear_bar(ctl);
+	if (!answer)
+		fprintf(stderr, "yabctl: yabusamed ended before it answered: see its log\n");
+	return answer;
+}
+
+static int yabctl_run(struct yabctl *ctl, const struct yabctl_command *command)
+{
+	json_t *request = command->request(ctl), *answer;
+	int result = YABCTL_FAILED;
+
+	if (!request) {
+		fprintf(stderr, "yabctl: names are not valid UTF-8\n");
+		return YABCTL_USAGE;
+	}
+	json_object_set_new(request, "command", json_string(command->name));
+	if (yabctl_connect(ctl) < 0)
+		goto err_request;
+	answer = yabctl_ask(ctl, request);
+	if (!answer)
+		goto err_stream;
+	if (json_is_true(json_object_get(answer, "ok"))) {
+		command->show(ctl, answer);
+		result = fflush(stdout) == EOF ? YABCTL_FAILED : 0;
+	} else {
+		fprintf(stderr, "yabctl: %s\n", yabctl_text(answer, "error"));
+	}
+	json_decref(answer);
+
+err_stream:
+	fclose(ctl->stream);
+err_request:
+	json_decref(request);
+	return result;
+}
+
+/* What is left to do: -1, or the exit status. */
+static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
+{
+	enum { SOCKET = 256, POSTCOPY, PAUSED, JSON, VERSION, HELP };
+	static const struct option options[] = {
+		{ "socket", required_argument, NULL, SOCKET },
+		{ "postcopy", no_argument, NULL, POSTCOPY },
+		{ "paused", no_argument, NULL, PAUSED },
+		{ "json", no_argument, NULL, JSON },
+		{ "version", no_argument, NULL, VERSION },
+		{ "help", no_argument, NULL, HELP },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+
+	/* Its own message would be a line of its own. */
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		switch (option) {
+		case SOCKET:
+			ctl->socket = optarg;
+			break;
+		case POSTCOPY:
+			break;
+		case PAUSED:
+			ctl->paused = true;
+			break;
+		case JSON:
+			ctl->json = true;
+			break;
+		case VERSION:
+			printf("yabctl %s\n", YAB_VERSION);
+			return 0;
+		case HELP:
+			yabctl_help();
+			return 0;
+		case ':':
+			fprintf(stderr, "yabctl: %s needs a value: see yabctl --help\n",
+				argv[optind - 1]);
+			return YABCTL_USAGE;
+		default:
+			fprintf(stderr, "yabctl: unknown option %s: see yabctl --help\n",
+				argv[optind - 1]);
+			return YABCTL_USAGE;
+		}
+	}
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	struct yabctl ctl = { .socket = YABCTL_SOCKET };
+	const struct yabctl_command *command = yabctl_commands;
+	int result, count;
+
+	result = yabctl_options(&ctl, argc, argv);
+	if (result >= 0)
+		return result;
+	if (optind == argc) {
+		fprintf(stderr, "yabctl: no command: see yabctl --help\n");
+		return YABCTL_USAGE;
+	}
+	while (command->name && strcmp(argv[optind], command->name))
+		command++;
+	if (!command->name) {
+		fprintf(stderr, "yabctl: no command \"%s\": see yabctl --help\n", argv[optind]);
+		return YABCTL_USAGE;
+	}
+	count = argc - optind - 1;
+	if (count != command->operands) {
+		fprintf(stderr, "yabctl: usage: yabctl %s\n", command->usage);
+		return YABCTL_USAGE;
+	}
+	for (int i = 0; i < count; i++)
+		ctl.operands[i] = argv[optind + 1 + i];
+	ctl.bar = isatty(STDERR_FILENO) && !ctl.json;
+	return yabctl_run(&ctl, command);
+}

@@ -1,0 +1,285 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Bad input to yabctl and yabusamed, as TAP. Two daemons on this host's loopback,
+# with folders of their own, and a guest that is nothing but its firmware. Each
+# failure must be one line on stderr and an exit status that is not 0; the guest
+# must still run where it was (QEMU itself is asked), and no process, socket or
+# region may be left.
+#
+#   BIN=FOLDER   yabusamed and yabctl (build/bin)
+#   ACCEL=tcg    how QEMU runs the guest
+
+set -u
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+bin=${BIN:-$root/build/bin}
+accel=${ACCEL:-tcg}
+work=$(mktemp -d /tmp/yab.XXXXXX)
+stranger=$work/stranger
+count=0
+bad=0
+children=()
+
+finish() {
+	exec 2>/dev/null
+	for pid in "${children[@]}"; do
+		kill "$pid" && wait "$pid"
+	done
+	for file in "$work"/*/qemu.pid*; do
+		kill -9 "$(cat "$file")"
+	done
+	rm -rf "$work"
+}
+trap finish EXIT
+
+ok() {
+	count=$((count + 1))
+	echo "ok $count - $1"
+}
+
+not_ok() {
+	count=$((count + 1))
+	bad=$((bad + 1))
+	echo "not ok $count - $1"
+	shift
+	printf '# %s\n' "$@"
+}
+
+skip() {
+	count=$((count + 1))
+	echo "ok $count - $1 # SKIP $2"
+}
+
+bail() {
+	echo "Bail out! $1"
+	sed 's/^/# /' "$work"/*.log
+	exit 1
+}
+
+# describe FOLDER NAME MEMORY [BACKEND]: a VM with a second monitor for us
+describe() {
+	local backend=${4:-memory-backend-file,id=ram0,size=\$\{memory_size\},mem-path=\$\{memory\},share=on}
+
+	cat >"$work/$1/vms/$2.json" <<-JSON
+	{"name": "$2", "memory": "$3", "qemu": ["qemu-system-x86_64", "-nodefaults",
+	 "-display", "none", "-object", "$backend", "-machine",
+	 "pc,accel=$accel,memory-backend=ram0", "-m", "$3", "\${incoming}", "-qmp",
+	 "\${monitor}", "-qmp", "unix:$work/$1/$2.second,server=on,wait=off",
+	 "-name", "\${memory}", "-pidfile", "$work/$1/qemu.pid.$2"]}
+	JSON
+}
+
+# daemon SIDE: starts it on a port that is free, which goes to \$port
+daemon() {
+	for _ in 1 2 3 4 5 6 7 8; do
+		port=$((20000 + RANDOM % 20000))
+		: >"$work/$1.log"
+		"$bin/yabusamed" --debug --listen "127.0.0.1:$port" --run-dir "$work/$1/run" \
+			--vm-dir "$work/$1/vms" 2>>"$work/$1.log" &
+		daemon_pid=$!
+		for _ in $(seq 100); do
+			grep -q 'listening on' "$work/$1.log" && break 2
+			kill -0 "$daemon_pid" 2>/dev/null || continue 2
+			sleep 0.05
+		done
+	done
+	grep -q 'listening on' "$work/$1.log" || bail "yabusamed does not start"
+	children+=("$daemon_pid")
+}
+
+on() {
+	local side=$1
+
+	shift
+	timeout 60 "$bin/yabctl" --socket "$work/$side/run/control.sock" "$@"
+}
+
+# What must hold after a failure: empty, or what does not.
+leftovers() {
+	local vm
+
+	for vm in $running; do
+		"$stranger" status "$work/a/$vm.second" || echo "guest $vm does not run"
+		[ ! -e "/dev/yabusame/$vm" ] || echo "region $vm is left"
+	done
+	[ "$(pgrep -cP "$pid_a")" = "$(wc -w <<<"$running")" ] || echo "processes of the source"
+	[ "$(pgrep -cP "$pid_b")" = 0 ] || echo "processes of the destination"
+	compgen -G "$work/b/run/*.qmp"
+	on a list --json | grep -q '"job"' && echo "a job of the source is active"
+	on b list --json | grep -q '"vm"' && echo "the destination has a VM"
+}
+
+# refuses NAME PATTERN COMMAND...: fails with one line that has PATTERN in it
+refuses() {
+	local name=$1 pattern=$2 status lines left
+
+	shift 2
+	"$@" >"$work/out" 2>"$work/err"
+	status=$?
+	lines=$(wc -l <"$work/err")
+	left=$(leftovers)
+	if [ $status = 0 ] || [ $status -ge 124 ]; then
+		not_ok "$name" "exit status $status" "$(cat "$work/err")"
+	elif [ "$lines" != 1 ]; then
+		not_ok "$name" "$lines lines on stderr" "$(cat "$work/err")"
+	elif ! grep -q -- "$pattern" "$work/err"; then
+		not_ok "$name" "no \"$pattern\" in: $(cat "$work/err")"
+	elif [ -n "$left" ]; then
+		not_ok "$name" "$left"
+	else
+		ok "$name"
+	fi
+}
+
+# listener KIND: a stranger, whose port goes to \$port
+listener() {
+	: >"$work/port"
+	"$stranger" listen "$1" >"$work/port" &
+	stranger_pid=$!
+	children+=("$stranger_pid")
+	for _ in $(seq 100); do
+		read -r port <"$work/port" && return
+		sleep 0.05
+	done
+	bail "no stranger"
+}
+
+${CC:-cc} -std=gnu11 -D_GNU_SOURCE -O1 -Wall "$root/tests/daemon/stranger.c" -o "$stranger" ||
+	bail "cannot build the stranger"
+mkdir -p "$work/a/vms" "$work/b/vms"
+for vm in plain undescribed sizes; do
+	describe a $vm 32M
+done
+describe b plain 32M
+describe b sizes 64M
+describe a private 32M "memory-backend-file,id=ram0,size=\${memory_size},mem-path=\${memory},share=off"
+describe a memfd 32M "memory-backend-memfd,id=ram0,size=\${memory_size},share=on"
+describe a other 32M "memory-backend-file,id=ram0,size=\${memory_size},mem-path=$work/other,share=on"
+for vm in private memfd other; do
+	describe b $vm 32M
+done
+
+daemon a
+pid_a=$daemon_pid port_a=$port
+daemon b
+pid_b=$daemon_pid port_b=$port
+b=127.0.0.1:$port_b
+
+running=
+for vm in plain undescribed sizes private memfd other; do
+	on a start $vm || bail "cannot start $vm"
+	running="$running $vm"
+done
+[ -z "$(leftovers)" ] || bail "$(leftovers)"
+long=$(printf 'x%.0s' $(seq 300))
+
+# What yabctl is told.
+refuses "no command" "see yabctl --help" on a
+refuses "an unknown command" "no command" on a migrat
+refuses "an unknown option" "yabctl --help" on a list --nonsense
+refuses "an option without its value" "needs a value" on a list --socket
+refuses "too few operands" "usage: yabctl migrate" on a migrate plain
+refuses "too many operands" "usage: yabctl start" on a start plain plain
+refuses "no daemon" "no yabusamed listens" on nowhere list
+refuses "an unknown VM" "no VM nosuch" on a migrate nosuch "$b"
+refuses "a name with a slash" "cannot name a VM" on a migrate ../plain "$b"
+refuses "a name of 300 characters" "cannot name a VM" on a migrate "$long" "$b"
+refuses "an empty name" "cannot name a VM" on a migrate "" "$b"
+refuses "a start with a slash" "cannot name a VM" on a start a/b
+refuses "a start of what is not described" "does not exist" on a start nosuch
+refuses "a second start" "already" on a start plain
+refuses "a destroy of nothing" "no VM nosuch" on a destroy nosuch
+refuses "jobinfo without a job" "no migration" on a jobinfo plain
+refuses "a destination that is none" "destination" on a migrate plain "a b"
+refuses "a port that is none" "destination" on a migrate plain "127.0.0.1:99999"
+
+# Descriptions.
+echo '{"name": "broken", "memory": "1M"' >"$work/a/vms/broken.json"
+refuses "a description that is no JSON" "broken.json" on a start broken
+echo '{"name": "broken", "memory": "1M", "qemu": ["x"]}' >"$work/a/vms/broken.json"
+# shellcheck disable=SC2016 # the placeholder itself
+refuses "a description without placeholders" 'lacks the placeholder ${memory}' on a start broken
+sed 's/plain/broken/; s/qemu-system-x86_64/no-such-qemu/' "$work/a/vms/plain.json" \
+	>"$work/a/vms/broken.json"
+refuses "a QEMU that is not there" "no-such-qemu" on a start broken
+sed 's/plain/broken/; s/"-nodefaults"/"-nonsense"/' "$work/a/vms/plain.json" \
+	>"$work/a/vms/broken.json"
+refuses "a QEMU that refuses its command" "nonsense" on a start broken
+
+# The way to the destination.
+refuses "a host name that is unknown" "no-such-host.invalid" \
+	on a migrate plain no-such-host.invalid
+refuses "a host that cannot be reached" "cannot be reached" \
+	on a migrate plain 255.255.255.255:7655
+listener close
+closed=$port
+kill "$stranger_pid"
+wait "$stranger_pid" 2>/dev/null
+refuses "a port where nobody listens" "refused: is yabusamed running" \
+	on a migrate plain "127.0.0.1:$closed"
+listener http
+refuses "a peer that is no yabusamed" "is no yabusamed" on a migrate plain "127.0.0.1:$port"
+listener close
+refuses "a peer that closes" "without a hello" on a migrate plain "127.0.0.1:$port"
+listener version
+refuses "another protocol version" "speaks protocol version 2, this host 1" \
+	on a migrate plain "127.0.0.1:$port"
+listener silent
+refuses "a peer that is silent" "says nothing" on a migrate plain "127.0.0.1:$port"
+
+# What the two hosts know of the VM.
+refuses "a VM that the destination has no description of" "undescribed.json does not exist" \
+	on a migrate undescribed "$b"
+refuses "sizes that differ" "33554432 bytes of memory on the source and 67108864" \
+	on a migrate sizes "$b"
+refuses "source memory that is not shared" "is not shared" on a migrate private "$b"
+refuses "source memory that is a memfd of QEMU's own" "memory-backend-file" on a migrate memfd "$b"
+refuses "source memory that is another file" "not the file" on a migrate other "$b"
+refuses "the same host" "already" on a migrate plain "127.0.0.1:$port_a"
+if [ -e /dev/yabusame/control ]; then
+	skip "no kernel module" "it is loaded"
+else
+	refuses "no kernel module" "kernel module yabusame is not loaded" on a migrate plain "$b"
+	refuses "no kernel module, again" "kernel module yabusame is not loaded" \
+		on a migrate plain "$b"
+fi
+
+# The daemon itself.
+refuses "a second daemon" "another yabusamed uses" \
+	timeout 60 "$bin/yabusamed" --run-dir "$work/a/run" --listen "$b"
+refuses "a port in use" "cannot listen on" \
+	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --listen "$b"
+refuses "an address that is none" "cannot listen on\|is no ADDRESS" \
+	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --listen "256.1.1.1:x"
+refuses "an operand" "is no option" timeout 60 "$bin/yabusamed" now
+
+# Strangers at the destination's port change nothing.
+for what in garbage magic token frame version; do
+	"$stranger" send "$port_b" $what || bail "no connection to the destination"
+done
+refuses "strangers, then a migration" "undescribed.json" on a migrate undescribed "$b"
+for want in "is no yabusamed" "without a hello" "belongs to no migration" \
+	"speaks protocol version 2"; do
+	if grep -q "$want" "$work/b.log"; then
+		ok "the log tells: $want"
+	else
+		not_ok "the log tells: $want" "$(tail -20 "$work/b.log")"
+	fi
+done
+
+# An end that leaves VMs alone.
+kill "$pid_a"
+wait "$pid_a"
+status=$?
+left=$(for vm in $running; do
+	"$stranger" status "$work/a/$vm.second" || echo "guest $vm does not run"
+done)
+if [ $status = 0 ] && [ -z "$left" ]; then
+	ok "VMs outlive the daemon"
+else
+	not_ok "VMs outlive the daemon" "exit status $status" "$left" "$(tail -30 "$work/a.log")"
+fi
+
+echo "1..$count"
+[ $bad = 0 ]

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Source and destination against each other, with a kernel and a guest that are played. */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../../daemon/pager.h"
+#include "../../daemon/socket.h"
+#include "../../daemon/source.h"
+#include "script.h"
+
+#define PAGES		4096
+#define SEED		1
+#define GUEST		2
+
+/* Of 8 pages: five of data, a zero one that is no hole, two holes. */
+enum kind { DATA, ZEROED, HOLE };
+
+static const enum kind pattern[] = { DATA, DATA, DATA, ZEROED, HOLE, DATA, DATA, HOLE };
+
+static struct script_memory here, there;	/* source's, destination's */
+static struct event_base *base;
+static struct yab_source *source;
+static struct yab_pager *pager;
+static const struct yab_pager_statistics *statistics;
+static int kernel, pager_fd;
+static int completions;
+static int losses;
+
+/* The guest of the destination. */
+static uint64_t state;
+static bool guest_is_there;	/* touches pages, and writes to them as soon as it may */
+static bool stamped[PAGES];
+static uint64_t declared;
+static uint64_t faults_left;
+/* The test's hold on the sockets that are in use, to break them. */
+static int holds[4] = { -1, -1, -1, -1 };
+static int breaks_left;
+static bool over_tcp;
+
+static enum kind kind_of(uint64_t page)
+{
+	return pattern[page % 8];
+}
+
+static void touch_something(void)
+{
+	const struct yab_fault record = {
+		.page = script_random(&state) % PAGES,
+		.time_ns = 1,
+	};
+
+	if (!faults_left)
+		return;
+	faults_left--;
+	script_send(kernel, &record, sizeof(record));
+}
+
+/*
+ * The guest sees a page when it is declared, so it must be right then. The guest
+ * writes to it at once, so what comes late would be seen at the end.
+ */
+static int on_declare(int fd, struct yab_range *ranges, size_t count)
+{
+	ck_assert_int_eq(fd, pager_fd);
+	for (size_t i = 0; i < count; i++) {
+		for (uint64_t page = ranges[i].page; page < ranges[i].page + ranges[i].count;
+		     page++) {
+			ck_assert_mem_eq(script_at(&there, page), script_at(&here, page),
+					 SCRIPT_PAGE);
+			ck_assert(!stamped[page]);
+			stamped[page] = true;
+			if (guest_is_there)
+				script_fill(script_at(&there, page), page, GUEST);
+			declared++;
+			if (script_random(&state) % 3 == 0)
+				touch_something();
+		}
+	}
+	if (breaks_left && script_random(&state) % 16 == 0) {
+		breaks_left--;
+		shutdown(holds[script_random(&state) % 2 ? YAB_WIRE_URGENT : YAB_WIRE_BULK],
+			 SHUT_RDWR);
+	}
+	return 0;
+}
+
+static void tcp_pair(int *a, int *b)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	socklen_t size = sizeof(address);
+	const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_ge(listener, 0);
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(listen(listener, 1), 0);
+	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+	*a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(connect(*a, (struct sockaddr *)&address, sizeof(address)), 0);
+	*b = accept(listener, NULL, NULL);
+	ck_assert_int_ge(*b, 0);
+	close(listener);
+}
+
+static void connect_both(enum yab_wire_role role)
+{
+	int ours, theirs;
+
+	if (over_tcp)
+		tcp_pair(&ours, &theirs);
+	else
+		script_pair(&ours, &theirs);
+	if (holds[role] >= 0)
+		close(holds[role]);
+	holds[role] = dup(ours);
+	/* Each replaces what it has, whether it knows yet that it is broken or not. */
+	ck_assert_int_eq(yab_source_connect(source, role, theirs), 0);
+	ck_assert_int_eq(yab_pager_connect(pager, role, ours), 0);
+}
+
+static void on_source_lost(enum yab_wire_role role, const char *error, void *arg)
+{
+	(void)role;
+	(void)error;
+	(void)arg;
+}
+
+static void on_lost(enum yab_wire_role role, const char *error, void *arg)
+{
+	(void)error;
+	(void)arg;
+	losses++;
+	connect_both(role);
+}
+
+static void on_complete(void *arg)
+{
+	(void)arg;
+	completions++;
+	event_base_loopbreak(base);
+}
+
+static void on_failed(const char *error, void *arg)
+{
+	(void)arg;
+	ck_abort_msg("%s", error);
+}
+
+static const struct yab_pager_ops ops = {
+	.declare = on_declare,
+	.lost = on_lost,
+	.complete = on_complete,
+	.failed = on_failed,
+};
+
+static void setup(void)
+{
+	script_memory_make(&here, PAGES);
+	script_memory_make(&there, PAGES);
+	for (uint64_t page = 0; page < PAGES; page++) {
+		if (kind_of(page) == DATA)
+			script_fill(script_at(&here, page), page, SEED);
+		else if (kind_of(page) == ZEROED)
+			memset(script_at(&here, page), 0, SCRIPT_PAGE);
+	}
+	base = script_base();
+	script_pair(&kernel, &pager_fd);
+	ck_assert_int_eq(evutil_make_socket_nonblocking(pager_fd), 0);
+	source = yab_source_new(base, "test", here.fd, PAGES, on_source_lost, NULL);
+	ck_assert_ptr_nonnull(source);
+}
+
+static void make_pager(int fd)
+{
+	pager = yab_pager_new(base, "test", there.fd, fd, PAGES, &ops, NULL);
+	ck_assert_ptr_nonnull(pager);
+	statistics = yab_pager_statistics(pager);
+	connect_both(YAB_WIRE_URGENT);
+	connect_both(YAB_WIRE_BULK);
+	yab_source_serve(source);
+}
+
+static void teardown(void)
+{
+	yab_pager_free(pager);
+	yab_source_free(source);
+	event_base_free(base);
+	script_memory_drop(&here);
+	script_memory_drop(&there);
+	close(kernel);
+	close(pager_fd);
+	close(holds[YAB_WIRE_URGENT]);
+	close(holds[YAB_WIRE_BULK]);
+}
+
+/* Nobody touches anything: the memories are the same, holes and all, nothing twice. */
+START_TEST(undisturbed)
+{
+	const struct yab_source_statistics *sent = yab_source_statistics(source);
+
+	over_tcp = _i;
+	make_pager(-1);
+	event_base_dispatch(base);
+	ck_assert_int_eq(completions, 1);
+	ck_assert_mem_eq(here.bytes, there.bytes, PAGES * SCRIPT_PAGE);
+	/* The comparison has looked into the holes. */
+	ck_assert_uint_eq(statistics->present, PAGES);
+	ck_assert_uint_eq(statistics->data_pages, PAGES / 8 * 5);
+	ck_assert_uint_eq(statistics->zero_pages, PAGES / 8 * 3);
+	ck_assert_uint_eq(statistics->bytes, statistics->data_pages * SCRIPT_PAGE);
+	ck_assert_uint_eq(statistics->duplicate_pages, 0);
+	ck_assert_uint_eq(statistics->bulk_pages, PAGES);
+	ck_assert_uint_eq(statistics->urgent_pages, 0);
+	ck_assert_uint_eq(sent->data_pages, statistics->data_pages);
+	ck_assert_uint_eq(sent->zero_pages, statistics->zero_pages);
+	ck_assert_uint_eq(sent->bytes, statistics->bytes);
+	ck_assert_uint_eq(sent->bulk_requests, PAGES / YAB_PAGER_RUN);
+	ck_assert_int_eq(losses, 0);
+}
+END_TEST
+
+START_TEST(holes_stay_holes)
+{
+	make_pager(-1);
+	event_base_dispatch(base);
+	ck_assert_int_eq(completions, 1);
+	for (uint64_t page = 0; page < PAGES; page++) {
+		ck_assert_int_eq(script_is_hole(&there, page), kind_of(page) != DATA);
+		ck_assert_int_eq(script_is_hole(&here, page), kind_of(page) == HOLE);
+	}
+}
+END_TEST
+
+static void expect_guest_is_whole(void)
+{
+	ck_assert_int_eq(completions, 1);
+	ck_assert_uint_eq(declared, PAGES);
+	for (uint64_t page = 0; page < PAGES; page++)
+		ck_assert(script_is_filled(script_at(&there, page), page, GUEST));
+	ck_assert_uint_eq(statistics->urgent_pages + statistics->bulk_pages,
+			  statistics->present + statistics->duplicate_pages);
+}
+
+/* The guest touches pages at random and writes to each page as soon as it may. */
+START_TEST(busy_guest)
+{
+	state = 100 + (uint64_t)_i;
+	over_tcp = _i & 1;
+	guest_is_there = true;
+	faults_left = 3000;
+	for (int i = 0; i < 20; i++)
+		touch_something();
+	make_pager(pager_fd);
+	event_base_dispatch(base);
+	expect_guest_is_whole();
+	ck_assert_uint_gt(statistics->urgent_pages, 20);
+	ck_assert_uint_gt(yab_pager_latency(pager)->count, 20);
+	ck_assert_int_eq(losses, 0);
+}
+END_TEST
+
+/* The same, and the connections break again and again. */
+START_TEST(busy_guest_and_broken_connections)
+{
+	state = 200 + (uint64_t)_i;
+	over_tcp = _i & 1;
+	guest_is_there = true;
+	faults_left = 3000;
+	breaks_left = 40;
+	for (int i = 0; i < 20; i++)
+		touch_something();
+	make_pager(pager_fd);
+	event_base_dispatch(base);
+	expect_guest_is_whole();
+	ck_assert_int_gt(losses, 5);
+}
+END_TEST
+
+/* Only faults, no bulk connection: each page is fetched as it is touched. */
+START_TEST(faults_alone)
+{
+	guest_is_there = true;
+	pager = yab_pager_new(base, "test", there.fd, pager_fd, PAGES, &ops, NULL);
+	ck_assert_ptr_nonnull(pager);
+	statistics = yab_pager_statistics(pager);
+	connect_both(YAB_WIRE_URGENT);
+	yab_source_serve(source);
+	state = 5;
+	for (uint64_t page = 0; page < PAGES; page++) {
+		const struct yab_fault record = { .page = page * 5 % PAGES, .time_ns = 1 };
+
+		script_send(kernel, &record, sizeof(record));
+		script_settle(base);
+		ck_assert_uint_eq(declared, page + 1);
+	}
+	expect_guest_is_whole();
+	ck_assert_uint_eq(statistics->urgent_pages, PAGES);
+	ck_assert_uint_eq(yab_source_statistics(source)->urgent_requests, PAGES);
+	ck_assert_uint_eq(yab_pager_latency(pager)->count, PAGES);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("service");
+	TCase *tcase = tcase_create("service");
+
+	tcase_set_timeout(tcase, 60);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_loop_test(tcase, undisturbed, 0, 2);
+	tcase_add_test(tcase, holes_stay_holes);
+	tcase_add_loop_test(tcase, busy_guest, 0, 8);
+	tcase_add_loop_test(tcase, busy_guest_and_broken_connections, 0, 8);
+	tcase_add_test(tcase, faults_alone);
+	suite_add_tcase(suite, tcase);
+	return script_run(suite);
+}

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Workers as processes of their own, with the test as their supervisor: what they say
+ * on the channel and when they leave. This program is its own worker.
+ */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../daemon/worker.h"
+#include "script.h"
+
+#define PAGES		1024
+#define SEED		1
+
+struct worker {
+	struct yab_channel *channel;
+	pid_t pid;
+	json_t *statistics;	/* the last ones */
+	int statistics_count;
+	int complete;
+	bool statistics_before_complete;
+	int lost;
+	int failed;
+	int gone;
+};
+
+static struct event_base *base;
+static struct script_memory here, there;
+static struct worker source, destination;
+
+static void on_message(json_t *message, const int *fds, size_t fd_count, void *arg)
+{
+	struct worker *worker = arg;
+	const char *type;
+
+	(void)fds;
+	ck_assert_uint_eq(fd_count, 0);
+	if (!message) {
+		worker->gone++;
+		return;
+	}
+	type = json_string_value(json_object_get(message, "type"));
+	ck_assert_ptr_nonnull(type);
+	if (!strcmp(type, "statistics")) {
+		json_decref(worker->statistics);
+		worker->statistics = json_incref(message);
+		worker->statistics_count++;
+	} else if (!strcmp(type, "complete")) {
+		worker->complete++;
+		worker->statistics_before_complete = worker->statistics &&
+			json_integer_value(json_object_get(worker->statistics, "present")) == PAGES;
+	} else if (!strcmp(type, "lost")) {
+		ck_assert(json_is_string(json_object_get(message, "role")));
+		ck_assert(json_is_string(json_object_get(message, "error")));
+		worker->lost++;
+	} else if (!strcmp(type, "failed")) {
+		ck_assert(json_is_string(json_object_get(message, "error")));
+		worker->failed++;
+	} else {
+		ck_abort_msg("message of type %s", type);
+	}
+}
+
+static void spawn(struct worker *worker)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->pid = yab_worker_spawn(base, on_message, worker, &worker->channel);
+	ck_assert_int_gt(worker->pid, 0);
+}
+
+static void start(struct worker *worker, const char *side, int fd)
+{
+	ck_assert_int_eq(yab_channel_send(worker->channel,
+					  json_pack("{s:s, s:s, s:s, s:i}", "type", "start",
+						    "side", side, "vm", "test", "pages", PAGES),
+					  &fd, 1), 0);
+}
+
+static void give(struct worker *worker, const char *role, int fd)
+{
+	ck_assert_int_eq(yab_channel_send(worker->channel,
+					  json_pack("{s:s, s:s}", "type", "connection",
+						    "role", role), &fd, 1), 0);
+	close(fd);
+}
+
+static void serve(struct worker *worker)
+{
+	ck_assert_int_eq(yab_channel_send(worker->channel, json_pack("{s:s}", "type", "serve"),
+					  NULL, 0), 0);
+}
+
+static void hang_up(struct worker *worker)
+{
+	yab_channel_free(worker->channel);
+	worker->channel = NULL;
+}
+
+static void expect_exit(struct worker *worker, int status)
+{
+	int got;
+
+	ck_assert_int_eq(waitpid(worker->pid, &got, 0), worker->pid);
+	ck_assert_msg(WIFEXITED(got) && WEXITSTATUS(got) == status, "wait status %d", got);
+	json_decref(worker->statistics);
+	worker->statistics = NULL;
+}
+
+static void connect_workers(const char *role)
+{
+	int a, b;
+
+	script_pair(&a, &b);
+	give(&source, role, a);
+	give(&destination, role, b);
+}
+
+static void setup(void)
+{
+	base = script_base();
+	script_memory_make(&here, PAGES);
+	script_memory_make(&there, PAGES);
+	for (uint64_t page = 0; page < PAGES; page += 2)
+		script_fill(script_at(&here, page), page, SEED);
+}
+
+static void teardown(void)
+{
+	event_base_free(base);
+	script_memory_drop(&here);
+	script_memory_drop(&there);
+}
+
+static json_int_t number(const struct worker *worker, const char *name)
+{
+	const json_t *value = json_object_get(worker->statistics, name);
+
+	ck_assert_msg(json_is_integer(value), "%s", name);
+	return json_integer_value(value);
+}
+
+START_TEST(whole_migration)
+{
+	const json_t *fault_us;
+
+	spawn(&source);
+	spawn(&destination);
+	start(&source, "source", here.fd);
+	start(&destination, "destination", there.fd);
+	connect_workers("urgent");
+	connect_workers("bulk");
+	serve(&source);
+	while (!destination.complete || !source.statistics_count ||
+	       number(&source, "bulk_pages") < PAGES)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_int_eq(destination.complete, 1);
+	ck_assert(destination.statistics_before_complete);
+	ck_assert_mem_eq(here.bytes, there.bytes, PAGES * SCRIPT_PAGE);
+	ck_assert_int_eq(number(&destination, "pages"), PAGES);
+	ck_assert_int_eq(number(&destination, "data_pages"), PAGES / 2);
+	ck_assert_int_eq(number(&destination, "zero_pages"), PAGES / 2);
+	ck_assert_int_eq(number(&destination, "bytes"), PAGES / 2 * SCRIPT_PAGE);
+	ck_assert_int_eq(number(&destination, "bulk_pages"), PAGES);
+	ck_assert_int_eq(number(&destination, "urgent_pages"), 0);
+	ck_assert_int_eq(number(&destination, "duplicate_pages"), 0);
+	ck_assert_int_eq(number(&destination, "faults"), 0);
+	fault_us = json_object_get(destination.statistics, "fault_us");
+	ck_assert(json_is_integer(json_object_get(fault_us, "count")));
+	ck_assert(json_is_integer(json_object_get(fault_us, "p50")));
+	ck_assert(json_is_integer(json_object_get(fault_us, "p99")));
+	ck_assert(json_is_integer(json_object_get(fault_us, "max")));
+	ck_assert_int_eq(number(&source, "bytes"), PAGES / 2 * SCRIPT_PAGE);
+	ck_assert_int_eq(number(&source, "data_pages"), PAGES / 2);
+	ck_assert_int_eq(number(&source, "zero_pages"), PAGES / 2);
+	ck_assert_int_eq(number(&source, "bulk_requests"), PAGES / 64);
+	ck_assert_int_eq(number(&source, "urgent_requests"), 0);
+	ck_assert_int_eq(number(&source, "urgent_pages"), 0);
+	ck_assert_int_eq(number(&source, "pages"), PAGES);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	hang_up(&source);
+	expect_exit(&source, 0);
+}
+END_TEST
+
+START_TEST(lost_connection_is_told)
+{
+	int ours, theirs;
+
+	spawn(&destination);
+	start(&destination, "destination", there.fd);
+	script_pair(&ours, &theirs);
+	give(&destination, "bulk", theirs);
+	close(ours);
+	while (!destination.lost)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	/* And a new one is taken. */
+	spawn(&source);
+	start(&source, "source", here.fd);
+	serve(&source);
+	connect_workers("bulk");
+	while (!destination.complete)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_mem_eq(here.bytes, there.bytes, PAGES * SCRIPT_PAGE);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	hang_up(&source);
+	expect_exit(&source, 0);
+}
+END_TEST
+
+/* Without a supervisor the pages still come: somebody may wait for them. */
+START_TEST(outlives_its_supervisor)
+{
+	uint8_t request[YAB_WIRE_HEADER_SIZE];
+	int ours, theirs;
+
+	spawn(&destination);
+	start(&destination, "destination", there.fd);
+	script_pair(&ours, &theirs);
+	give(&destination, "bulk", theirs);
+	/* It has its connection when it asks for something. */
+	ck_assert_int_eq(recv(ours, request, sizeof(request), MSG_WAITALL), sizeof(request));
+	hang_up(&destination);
+	for (uint64_t done = 0; ; ) {
+		struct yab_wire_header header;
+
+		ck_assert_int_eq(yab_wire_header_decode(request, YAB_WIRE_BULK, PAGES, &header),
+				 YAB_WIRE_OK);
+		ck_assert_uint_eq(header.page, done);
+		done += header.count;
+		script_send_header(ours, YAB_WIRE_ZERO, 0, header.page, header.count);
+		if (done == PAGES)
+			break;
+		ck_assert_int_eq(recv(ours, request, sizeof(request), MSG_WAITALL),
+				 sizeof(request));
+	}
+	expect_exit(&destination, 0);
+	close(ours);
+}
+END_TEST
+
+/* Without a supervisor and connections nothing can come any more. */
+START_TEST(leaves_when_nothing_can_come)
+{
+	uint8_t request[YAB_WIRE_HEADER_SIZE];
+	int urgent, bulk, theirs;
+
+	spawn(&destination);
+	start(&destination, "destination", there.fd);
+	script_pair(&urgent, &theirs);
+	give(&destination, "urgent", theirs);
+	script_pair(&bulk, &theirs);
+	give(&destination, "bulk", theirs);
+	ck_assert_int_eq(recv(bulk, request, sizeof(request), MSG_WAITALL), sizeof(request));
+	hang_up(&destination);
+	close(bulk);
+	close(urgent);
+	expect_exit(&destination, 1);
+}
+END_TEST
+
+START_TEST(leaves_with_its_supervisor)
+{
+	spawn(&source);
+	hang_up(&source);
+	expect_exit(&source, 0);
+	spawn(&source);
+	start(&source, "source", here.fd);
+	hang_up(&source);
+	expect_exit(&source, 0);
+	/* A destination without a connection waits for nothing. */
+	spawn(&destination);
+	start(&destination, "destination", there.fd);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+}
+END_TEST
+
+START_TEST(bad_start)
+{
+	static const char *const cases[] = {
+		"{\"type\":\"start\"}",
+		"{\"type\":\"start\",\"side\":\"middle\",\"vm\":\"test\",\"pages\":1}",
+		"{\"type\":\"start\",\"side\":\"source\",\"vm\":\"test\",\"pages\":0}",
+		"{\"type\":\"start\",\"side\":\"source\",\"vm\":\"test\",\"pages\":-1}",
+		"{\"type\":\"start\",\"side\":\"source\",\"vm\":7,\"pages\":1}",
+		"{\"type\":\"start\",\"side\":\"destination\",\"vm\":\"test\",\"pages\":1000000}",
+	};
+
+	spawn(&source);
+	ck_assert_int_eq(yab_channel_send(source.channel, json_loads(cases[_i], 0, NULL), &here.fd,
+					  1), 0);
+	while (!source.failed)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	expect_exit(&source, 1);
+	hang_up(&source);
+}
+END_TEST
+
+/* What is not understood is closed, logged and passed over. */
+START_TEST(odd_messages)
+{
+	spawn(&source);
+	serve(&source);
+	ck_assert_int_eq(yab_channel_send(source.channel, json_object(), &here.fd, 1), 0);
+	give(&source, "urgent", dup(here.fd));
+	start(&source, "source", here.fd);
+	start(&source, "source", here.fd);
+	give(&source, "control", dup(here.fd));
+	spawn(&destination);
+	start(&destination, "destination", there.fd);
+	connect_workers("bulk");
+	serve(&source);
+	while (!destination.complete)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	hang_up(&source);
+	expect_exit(&source, 0);
+}
+END_TEST
+
+/* A worker has nothing open but its ends and what it is sent. */
+START_TEST(inherits_nothing)
+{
+	char path[64];
+	int pair[2];
+	char byte;
+
+	/* Held without close-on-exec, as a library might. */
+	ck_assert_int_eq(pipe(pair), 0);
+	spawn(&source);
+	close(pair[1]);
+	/* The worker's copy of the write end went with exec(), so this is the end. */
+	ck_assert_int_eq(read(pair[0], &byte, 1), 0);
+	close(pair[0]);
+	snprintf(path, sizeof(path), "/proc/%d/fd/3", (int)source.pid);
+	ck_assert_int_eq(access(path, F_OK), 0);
+	hang_up(&source);
+	expect_exit(&source, 0);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+	Suite *suite;
+	TCase *tcase;
+
+	if (argc > 1 && !strcmp(argv[1], "--worker"))
+		return yab_worker_main();
+	suite = suite_create("worker");
+	tcase = tcase_create("worker");
+	tcase_set_timeout(tcase, 60);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_test(tcase, whole_migration);
+	tcase_add_test(tcase, lost_connection_is_told);
+	tcase_add_test(tcase, outlives_its_supervisor);
+	tcase_add_test(tcase, leaves_when_nothing_can_come);
+	tcase_add_test(tcase, leaves_with_its_supervisor);
+	tcase_add_loop_test(tcase, bad_start, 0, 6);
+	tcase_add_test(tcase, odd_messages);
+	tcase_add_test(tcase, inherits_nothing);
+	suite_add_tcase(suite, tcase);
+	return script_run(suite);
+}
