@@ -459,6 +459,13 @@ void yab_source_serve(struct yab_source *source)
 	yab_source_link_serve(&source->bulk);
 }
 
+bool yab_source_is_in_use(const struct yab_source *source)
+{
+	return source->state == YAB_SOURCE_SERVING &&
+	       (yab_socket_is_open(&source->urgent.socket) ||
+		yab_socket_is_open(&source->bulk.socket));
+}
+
 const struct yab_source_statistics *yab_source_statistics(const struct yab_source *source)
 {
 	return &source->statistics;

@@ -7,6 +7,7 @@
 #define YAB_DAEMON_SOURCE_H
 
 #include <event2/event.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "wire.h"
@@ -54,6 +55,9 @@ int yab_source_connect(struct yab_source *source, enum yab_wire_role role, int f
 
 /* The guest is stopped: from now on its memory may be read. */
 void yab_source_serve(struct yab_source *source);
+
+/* Somebody may be waiting for its pages: it serves, and has a connection. */
+bool yab_source_is_in_use(const struct yab_source *source);
 
 const struct yab_source_statistics *yab_source_statistics(const struct yab_source *source);
 

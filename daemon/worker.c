@@ -194,6 +194,15 @@ static void yab_worker_on_tick(evutil_socket_t fd, short what, void *arg)
 	yab_worker_report_statistics(worker);
 }
 
+/* A guest may be waiting, whether or not there is a supervisor. */
+static bool yab_worker_is_needed(const struct yab_worker *worker)
+{
+	if (worker->source)
+		return yab_source_is_in_use(worker->source);
+	return worker->pager && !yab_pager_is_complete(worker->pager) &&
+	       yab_pager_has_connections(worker->pager);
+}
+
 static void yab_worker_on_lost(enum yab_wire_role role, const char *error, void *arg)
 {
 	struct yab_worker *worker = arg;
@@ -202,10 +211,11 @@ static void yab_worker_on_lost(enum yab_wire_role role, const char *error, void 
 	loss->due = true;
 	snprintf(loss->error, sizeof(loss->error), "%s", error);
 	yab_worker_report_loss(worker, role);
-	if (worker->state == YAB_WORKER_ORPHANED && !yab_pager_has_connections(worker->pager)) {
+	if (worker->state != YAB_WORKER_ORPHANED || yab_worker_is_needed(worker))
+		return;
+	if (worker->pager)
 		yab_log_error(worker->vm, "no supervisor, no connection: pages are missing");
-		yab_worker_leave(worker, EXIT_FAILURE);
-	}
+	yab_worker_leave(worker, worker->pager ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 static void yab_worker_on_complete(void *arg)
@@ -310,10 +320,9 @@ static void yab_worker_orphan(struct yab_worker *worker)
 {
 	yab_channel_free(worker->channel);
 	worker->channel = NULL;
-	if (worker->state == YAB_WORKER_RUNNING && worker->pager &&
-	    !yab_pager_is_complete(worker->pager) && yab_pager_has_connections(worker->pager)) {
+	if (worker->state == YAB_WORKER_RUNNING && yab_worker_is_needed(worker)) {
 		yab_worker_move(worker, YAB_WORKER_ORPHANED);
-		yab_log_warn(worker->vm, "the supervisor is gone: going on until all pages are here");
+		yab_log_warn(worker->vm, "the supervisor is gone: going on while pages are missing");
 		return;
 	}
 	yab_worker_leave(worker, EXIT_SUCCESS);

@@ -23,8 +23,8 @@
  *				descriptor unusable); the worker then exits with 1
  *
  * The worker leaves with 0 when the supervisor closes the channel, except that a
- * destination worker whose region is not complete goes on as long as it has
- * connections: a guest may be waiting.
+ * destination worker whose region is not complete and a source worker that serves
+ * go on as long as they have connections: a guest may be waiting.
  *
  * Fields of "statistics" (integers; bytes and microseconds):
  *   both sides: pages, bytes (payload of PAGES frames), zero_pages, data_pages

@@ -246,6 +246,26 @@ START_TEST(outlives_its_supervisor)
 }
 END_TEST
 
+/* The destination depends on the source's worker, too. */
+START_TEST(source_outlives_its_supervisor)
+{
+	spawn(&source);
+	spawn(&destination);
+	start(&source, "source", here.fd);
+	start(&destination, "destination", there.fd);
+	connect_workers("urgent");
+	connect_workers("bulk");
+	serve(&source);
+	hang_up(&source);
+	while (!destination.complete)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_mem_eq(here.bytes, there.bytes, PAGES * SCRIPT_PAGE);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	expect_exit(&source, 0);
+}
+END_TEST
+
 /* Without a supervisor and connections nothing can come any more. */
 START_TEST(leaves_when_nothing_can_come)
 {
@@ -362,6 +382,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tcase, whole_migration);
 	tcase_add_test(tcase, lost_connection_is_told);
 	tcase_add_test(tcase, outlives_its_supervisor);
+	tcase_add_test(tcase, source_outlives_its_supervisor);
 	tcase_add_test(tcase, leaves_when_nothing_can_come);
 	tcase_add_test(tcase, leaves_with_its_supervisor);
 	tcase_add_loop_test(tcase, bad_start, 0, 6);
