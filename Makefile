@@ -33,11 +33,11 @@ $(BUILD)/kselftest/%: tests/kselftest/%.c tests/kselftest/harness.c tests/kselft
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(CFLAGS) -Wall -Wextra -Werror -Iinclude/uapi -pthread $(filter %.c,$^) -o $@
 
-lab-tools: $(BUILD)/bin/memory_cat ## programs that the lab's tests need
+lab-tools: $(BUILD)/bin/memory_cat $(BUILD)/bin/hold_region ## programs that the lab's tests need
 
-$(BUILD)/bin/memory_cat: tests/migration/memory_cat.c
+$(BUILD)/bin/%: tests/migration/%.c include/uapi/linux/yabusame.h
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 $(CFLAGS) -Wall -Wextra -Werror $< -o $@
+	$(CC) -std=gnu11 $(CFLAGS) -Wall -Wextra -Werror -Iinclude/uapi $< -o $@
 
 unit: ## unit tests, with sanitizers
 	$(MAKE) -C tests/unit check SANITIZE=1

@@ -10,8 +10,9 @@
 #include "log.h"
 #include "token.h"
 
-/* One that calls nothing is closed. */
+/* One that calls nothing is closed, and so many may be waiting to call. */
 #define YAB_CALLER_IDLE_SECONDS	30
+#define YAB_CALLERS_MAX		32
 
 struct yab_caller {
 	struct yab_supervisor *supervisor;
@@ -22,6 +23,8 @@ struct yab_caller {
 
 static void yab_caller_free(struct yab_caller *caller)
 {
+	if (!caller->incoming)
+		caller->supervisor->callers--;
 	event_free(caller->idle);
 	free(caller);
 }
@@ -42,6 +45,8 @@ void yab_caller_bind(struct yab_caller *caller, struct yab_incoming *incoming)
 {
 	struct timeval patience = { .tv_sec = YAB_CALLER_IDLE_SECONDS };
 
+	caller->supervisor->callers -= !caller->incoming;
+	caller->supervisor->callers += !incoming;
 	caller->incoming = incoming;
 	if (incoming)
 		evtimer_del(caller->idle);
@@ -182,8 +187,14 @@ static const struct yab_peer_ops yab_caller_ops = {
 int yab_caller_new(struct yab_supervisor *supervisor, int fd, const char *name)
 {
 	struct timeval patience = { .tv_sec = YAB_CALLER_IDLE_SECONDS };
-	struct yab_caller *caller = calloc(1, sizeof(*caller));
+	struct yab_caller *caller;
 
+	if (supervisor->callers >= YAB_CALLERS_MAX) {
+		evutil_closesocket(fd);
+		errno = EUSERS;
+		return -1;
+	}
+	caller = calloc(1, sizeof(*caller));
 	if (!caller)
 		goto err_fd;
 	caller->supervisor = supervisor;
@@ -192,9 +203,11 @@ int yab_caller_new(struct yab_supervisor *supervisor, int fd, const char *name)
 		goto err_caller;
 	caller->peer = yab_peer_new(supervisor->base, fd, name, &yab_caller_ops, caller);
 	if (!caller->peer) {
-		yab_caller_free(caller);
+		event_free(caller->idle);
+		free(caller);
 		return -1;
 	}
+	supervisor->callers++;
 	return 0;
 
 err_caller:

@@ -11,7 +11,11 @@
 #include "yabusame/wire.h"
 
 #define YAB_GIVEBACK_POLL_MS	50
-#define YAB_GIVEBACK_POLLS	600	/* 30 seconds for QEMU to end its migration */
+/*
+ * 30 seconds for QEMU to end its migration and to continue the guest, which fails for as
+ * long as a destination that is being undone holds on to the locks of disk images.
+ */
+#define YAB_GIVEBACK_POLLS	600
 
 /*
  * In order: ask for the migration's status until it is over (and cancel it once),
@@ -22,6 +26,7 @@ struct yab_giveback {
 	bool running;
 	bool cancelled;
 	unsigned int polls;
+	char error[YAB_WIRE_ERROR_MAX];	/* why it is tried again */
 	struct event *poll;
 	yab_giveback_cb cb;
 	void *arg;
@@ -33,9 +38,12 @@ static void yab_giveback_end(struct yab_giveback *giveback, const char *error)
 	yab_giveback_cb cb = giveback->cb;
 	void *arg = giveback->arg;
 
+	char text[YAB_WIRE_ERROR_MAX];
+
+	snprintf(text, sizeof(text), "%s", error ? error : "");
 	event_free(giveback->poll);
 	free(giveback);
-	cb(error, arg);
+	cb(error ? text : NULL, arg);
 }
 
 /* Asks QEMU; where that is impossible, the end. */
@@ -52,13 +60,25 @@ static void yab_giveback_ask(struct yab_giveback *giveback, const struct yab_qmp
 	yab_giveback_end(giveback, "QEMU's monitor cannot be asked");
 }
 
+static void yab_giveback_later(struct yab_giveback *giveback)
+{
+	struct timeval pause = { .tv_usec = YAB_GIVEBACK_POLL_MS * 1000 };
+
+	if (++giveback->polls > YAB_GIVEBACK_POLLS)
+		yab_giveback_end(giveback, giveback->error[0] ? giveback->error :
+				 "QEMU does not end its migration");
+	else
+		evtimer_add(giveback->poll, &pause);
+}
+
 static void yab_giveback_resumed(json_t *results, const char *error, void *arg)
 {
 	struct yab_giveback *giveback = arg;
 	json_t *status;
 
 	if (error) {
-		yab_giveback_end(giveback, error);
+		snprintf(giveback->error, sizeof(giveback->error), "%s", error);
+		yab_giveback_later(giveback);
 		return;
 	}
 	status = json_array_get(results, json_array_size(results) - 1);
@@ -82,16 +102,6 @@ static void yab_giveback_resume(struct yab_giveback *giveback)
 		steps[count++] = (struct yab_qmp_step){ .command = "cont", .fd = -1 };
 	steps[count++] = (struct yab_qmp_step){ .command = "query-status", .fd = -1 };
 	yab_giveback_ask(giveback, steps, count, yab_giveback_resumed);
-}
-
-static void yab_giveback_later(struct yab_giveback *giveback)
-{
-	struct timeval pause = { .tv_usec = YAB_GIVEBACK_POLL_MS * 1000 };
-
-	if (++giveback->polls > YAB_GIVEBACK_POLLS)
-		yab_giveback_end(giveback, "QEMU does not end its migration");
-	else
-		evtimer_add(giveback->poll, &pause);
 }
 
 static void yab_giveback_cancelling(json_t *results, const char *error, void *arg)

@@ -413,10 +413,12 @@ static void yab_incoming_vm_exited(const char *why, void *arg)
 		yab_incoming_undone(incoming);
 		break;
 	case YAB_INCOMING_COMMITTING:
-		if (incoming->resumed)
+		if (incoming->resumed) {
 			yab_incoming_committed(incoming);
-		else
-			yab_incoming_undo(incoming, why);
+			break;
+		}
+		snprintf(text, sizeof(text), "%s", incoming->error[0] ? incoming->error : why);
+		yab_incoming_undo(incoming, text);
 		break;
 	default:
 		snprintf(text, sizeof(text), "%s", why);
@@ -508,6 +510,18 @@ static int yab_incoming_check(struct yab_vm *vm, json_t *cookie, char *error, si
 	return 0;
 }
 
+/* Makes room: the oldest session that has all its pages and whose source is not there. */
+static void yab_incomings_evict(struct yab_incomings *incomings)
+{
+	struct yab_incoming *incoming, *oldest = NULL;
+
+	LIST_FOREACH(incoming, &incomings->all, link)
+		if (incoming->step == YAB_INCOMING_COMPLETE && !incoming->caller)
+			oldest = incoming;
+	if (oldest)
+		yab_incoming_free(oldest);
+}
+
 void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *caller,
 			  json_t *cookie)
 {
@@ -516,6 +530,8 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 	char error[YAB_WIRE_ERROR_MAX] = "out of memory";
 	struct yab_incoming *incoming;
 
+	if (incomings->count >= YAB_INCOMINGS_MAX)
+		yab_incomings_evict(incomings);
 	if (supervisor->leaving || incomings->count >= YAB_INCOMINGS_MAX) {
 		yab_caller_fail(caller, supervisor->leaving ? "yabusamed is ending" :
 				"too many sessions that no source has confirmed");
@@ -635,14 +651,19 @@ static void yab_incoming_continued(json_t *results, const char *error, void *arg
 		return;
 	if (!error)
 		incoming->resumed = true;
+	if (incoming->resumed) {
+		yab_incoming_committed(incoming);
+		return;
+	}
 	/*
 	 * QEMU says RESUME before the first vCPU runs, so a guest without it never ran
-	 * and, with its QEMU killed, never will.
+	 * and, with its QEMU killed, never will. But it may get going until the signal
+	 * reaches it: what it has said when it is gone decides, in
+	 * yab_incoming_vm_exited().
 	 */
-	if (incoming->resumed)
-		yab_incoming_committed(incoming);
-	else
-		yab_incoming_undo(incoming, error);
+	snprintf(incoming->error, sizeof(incoming->error), "%s", error);
+	if (incoming->vm->qemu)
+		yab_qemu_kill(incoming->vm->qemu);
 }
 
 void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie)

@@ -195,6 +195,10 @@ void yab_job_switched(struct yab_job *job, int64_t downtime_us)
 void yab_job_warn(struct yab_job *job, const char *warning)
 {
 	snprintf(job->warning, sizeof(job->warning), "%s", warning ? warning : "");
+	/* It may come from the other host, and ends up on a terminal. */
+	for (char *at = job->warning; *at; at++)
+		if (*at < ' ' || *at > '~')
+			*at = '?';
 }
 
 json_t *yab_job_json(const struct yab_job *job)

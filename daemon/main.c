@@ -26,7 +26,6 @@
 #include "version.h"
 #include "worker.h"
 
-#define YAB_MAIN_LISTEN		"127.0.0.1"
 #define YAB_MAIN_RUN_DIR	"/run/yabusame"
 #define YAB_MAIN_VM_DIR		"/etc/yabusame/vms"
 #define YAB_MAIN_LEAVE_MS	100
@@ -53,14 +52,15 @@ static void yab_main_help(void)
 	printf("Usage: yabusamed [OPTION]...\n"
 	       "Moves running virtual machines between hosts; yabctl tells it what to do.\n"
 	       "\n"
-	       "  --listen ADDRESS[:PORT]  where other hosts' daemons connect (%s:%d);\n"
-	       "                           connections are plain TCP, not encrypted: give an\n"
-	       "                           address of a network that you trust\n"
+	       "  --listen ADDRESS[:PORT]  where other hosts' daemons connect (port %d);\n"
+	       "                           without it no VM can arrive. Connections are plain\n"
+	       "                           TCP, and whoever can connect is trusted: give an\n"
+	       "                           address of a network of its own\n"
 	       "  --run-dir FOLDER         sockets and logs (%s)\n"
 	       "  --vm-dir FOLDER          descriptions of VMs, NAME.json (%s)\n"
 	       "  --debug                  log more\n"
 	       "  --version, --help        print and leave\n",
-	       YAB_MAIN_LISTEN, YAB_WIRE_PORT, YAB_MAIN_RUN_DIR, YAB_MAIN_VM_DIR);
+	       YAB_WIRE_PORT, YAB_MAIN_RUN_DIR, YAB_MAIN_VM_DIR);
 }
 
 /* What is left to do: -1, or the exit status. */
@@ -284,10 +284,12 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 	if (!supervisor->dns || !supervisor->vms || !supervisor->jobs ||
 	    !supervisor->incomings || !supervisor->outgoings || yab_daemon_signals(daemon) < 0)
 		goto err;
-	daemon->listener = yab_listener_new(supervisor->base, address, yab_main_connection, daemon,
-					    error, sizeof(error));
-	if (!daemon->listener)
-		goto err;
+	if (address) {
+		daemon->listener = yab_listener_new(supervisor->base, address, yab_main_connection,
+						    daemon, error, sizeof(error));
+		if (!daemon->listener)
+			goto err;
+	}
 	daemon->api = yab_api_new(supervisor, error, sizeof(error));
 	if (!daemon->api)
 		goto err;
@@ -302,7 +304,6 @@ err:
 int main(int argc, char **argv)
 {
 	struct yab_options options = {
-		.listen = YAB_MAIN_LISTEN,
 		.run_dir = YAB_MAIN_RUN_DIR,
 		.vm_dir = YAB_MAIN_VM_DIR,
 	};
@@ -319,7 +320,7 @@ int main(int argc, char **argv)
 		return yab_worker_main();
 	yab_log_set_debug(options.debug);
 	umask(077);
-	if (yab_address_parse(options.listen, &address) < 0) {
+	if (options.listen && yab_address_parse(options.listen, &address) < 0) {
 		yab_log_error(NULL, "--listen %s: is no ADDRESS, ADDRESS:PORT or [IPV6]:PORT",
 			      options.listen);
 		return 2;
@@ -327,11 +328,13 @@ int main(int argc, char **argv)
 	lock_fd = yab_main_lock(options.run_dir);
 	if (lock_fd < 0)
 		return 1;
-	if (yab_daemon_init(&daemon, &options, &address) < 0) {
+	if (yab_daemon_init(&daemon, &options, options.listen ? &address : NULL) < 0) {
 		close(lock_fd);
 		return 1;
 	}
-	yab_log_info(NULL, "yabusamed %s listening on %s", YAB_VERSION, address.text);
+	yab_log_info(NULL, "yabusamed %s %s%s", YAB_VERSION,
+		     options.listen ? "listening on " : "sends VMs only (no --listen)",
+		     options.listen ? address.text : "");
 	result = event_base_dispatch(daemon.supervisor.base) < 0;
 	yab_daemon_release(&daemon);
 	close(lock_fd);

@@ -443,6 +443,11 @@ static void yab_outgoing_vm_exited(const char *why, void *arg)
 		yab_log_warn(vm->name, "%s; its pages are served all the same", why);
 		break;
 	case YAB_OUTGOING_STRANDED:
+		/* The only copy of its memory may be ours, unless somebody says otherwise. */
+		if (!vm->done) {
+			yab_log_warn(vm->name, "%s; its pages are served until yabctl destroy", why);
+			break;
+		}
 		vm->hooks = NULL;
 		yab_outgoing_free(outgoing);
 		yab_vm_remove(vm);

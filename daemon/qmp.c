@@ -524,19 +524,39 @@ void yab_qmp_set_timeout(struct yab_qmp *qmp, int milliseconds)
 	qmp->timeout_ms = milliseconds;
 }
 
+static void yab_qmp_stepped(json_t *result, const char *error, void *arg);
+static int yab_qmp_step(struct yab_qmp_sequence *sequence);
+static void yab_qmp_sequence_next(struct yab_qmp *qmp);
+
 static void yab_qmp_sequence_end(struct yab_qmp_sequence *sequence, const char *error)
 {
 	json_t *results = error ? NULL : json_incref(sequence->results);
 	yab_qmp_cb cb = sequence->cb;
 	void *arg = sequence->arg;
 
+	struct yab_qmp *qmp = sequence->qmp;
+
 	/* Gone before the callback, which may free the client with what it owns. */
+	yab_qmp_enter(qmp);
 	yab_qmp_sequence_free(sequence);
 	cb(results, error, arg);
 	json_decref(results);
+	if (!qmp->doomed)
+		yab_qmp_sequence_next(qmp);
+	yab_qmp_leave(qmp);
 }
 
-static void yab_qmp_stepped(json_t *result, const char *error, void *arg);
+/*
+ * One sequence after the other: whoever is called at the end of one knows that none
+ * from before it is under way.
+ */
+static void yab_qmp_sequence_next(struct yab_qmp *qmp)
+{
+	struct yab_qmp_sequence *first = TAILQ_FIRST(&qmp->sequences);
+
+	if (first && !first->next && yab_qmp_step(first) < 0)
+		yab_qmp_sequence_end(first, "QEMU's monitor cannot be asked");
+}
 
 static int yab_qmp_step(struct yab_qmp_sequence *sequence)
 {
@@ -561,9 +581,13 @@ static void yab_qmp_stepped(json_t *result, const char *error, void *arg)
 int yab_qmp_run(struct yab_qmp *qmp, const struct yab_qmp_step *steps, size_t count,
 		yab_qmp_cb cb, void *arg)
 {
-	struct yab_qmp_sequence *sequence = calloc(1, sizeof(*sequence));
-	int error = ENOMEM;
+	struct yab_qmp_sequence *sequence = NULL;
+	int error = ENOTCONN;
 
+	if (qmp->state != YAB_QMP_READY)
+		goto err_arguments;
+	error = ENOMEM;
+	sequence = calloc(1, sizeof(*sequence));
 	if (!sequence)
 		goto err_arguments;
 	sequence->steps = calloc(count, sizeof(*steps));
@@ -580,7 +604,7 @@ int yab_qmp_run(struct yab_qmp *qmp, const struct yab_qmp_step *steps, size_t co
 			sequence->steps[i].fd = fcntl(steps[i].fd, F_DUPFD_CLOEXEC, 3);
 	}
 	TAILQ_INSERT_TAIL(&qmp->sequences, sequence, link);
-	if (yab_qmp_step(sequence) < 0) {
+	if (TAILQ_FIRST(&qmp->sequences) == sequence && yab_qmp_step(sequence) < 0) {
 		error = errno;
 		yab_qmp_sequence_free(sequence);
 		errno = error;

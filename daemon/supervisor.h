@@ -28,6 +28,7 @@ struct yab_supervisor {
 	 */
 	char instance[2 * YAB_WIRE_TOKEN_SIZE + 1];
 	bool leaving;		/* takes no new work */
+	unsigned int callers;	/* control connections without a session */
 };
 
 #endif /* YAB_DAEMON_SUPERVISOR_H */

@@ -158,26 +158,29 @@ static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
 			 "fault_us", fault_us);
 }
 
-/* If they changed. What cannot be sent is sent with the next ones. */
-static void yab_worker_report_statistics(struct yab_worker *worker)
+/* If they changed. False if they could not be sent: they go with the next ones. */
+static bool yab_worker_report_statistics(struct yab_worker *worker)
 {
 	if (worker->source && memcmp(&worker->source_sent, yab_source_statistics(worker->source),
 				     sizeof(worker->source_sent))) {
-		if (yab_worker_send(worker, yab_worker_source_statistics(worker)))
-			worker->source_sent = *yab_source_statistics(worker->source);
+		if (!yab_worker_send(worker, yab_worker_source_statistics(worker)))
+			return false;
+		worker->source_sent = *yab_source_statistics(worker->source);
 	}
 	if (worker->pager && memcmp(&worker->pager_sent, yab_pager_statistics(worker->pager),
 				    sizeof(worker->pager_sent))) {
-		if (yab_worker_send(worker, yab_worker_pager_statistics(worker)))
-			worker->pager_sent = *yab_pager_statistics(worker->pager);
+		if (!yab_worker_send(worker, yab_worker_pager_statistics(worker)))
+			return false;
+		worker->pager_sent = *yab_pager_statistics(worker->pager);
 	}
+	return true;
 }
 
 static void yab_worker_report_complete(struct yab_worker *worker)
 {
-	if (!worker->complete_due)
+	/* The supervisor compares the pages in the statistics with its own count. */
+	if (!worker->complete_due || !yab_worker_report_statistics(worker))
 		return;
-	yab_worker_report_statistics(worker);
 	if (yab_worker_send(worker, json_pack("{s:s}", "type", "complete")))
 		worker->complete_due = false;
 }
@@ -377,6 +380,13 @@ int yab_worker_main(void)
 		.pager_fd = -1,
 	};
 
+	/*
+	 * What ends the daemon (Ctrl-C, a service that is stopped, a hangup) reaches its
+	 * whole group. A worker ends when its channel does, if no guest needs it.
+	 */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
 	/* sendfile() has no flag against it; a lost connection is an ordinary event. */
 	signal(SIGPIPE, SIG_IGN);
 	worker.base = yab_worker_base();
@@ -424,6 +434,7 @@ static void __attribute__((noreturn)) yab_worker_exec(int fd)
 	static char *const argv[] = { "yabusamed", "--worker", NULL };
 	sigset_t none;
 
+	setsid();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (fd == YAB_WORKER_FD) {

@@ -253,6 +253,26 @@ START_TEST(sequence_refused)
 }
 END_TEST
 
+/* Whoever is called at the end of one knows that nothing from before it is under way. */
+START_TEST(sequences_do_not_mix)
+{
+	struct monitor monitor;
+
+	start(&monitor, true);
+	ck_assert_int_eq(yab_qmp_run(monitor.qmp, steps, 2, on_answer, &monitor), 0);
+	ck_assert_int_eq(yab_qmp_run(monitor.qmp, steps + 2, 1, on_answer, &monitor), 0);
+	ck_assert_ptr_null(strstr(heard(&monitor, NULL), "\"three\""));
+	play(&monitor, "{\"return\": 1, \"id\": 1}\r\n");
+	ck_assert_ptr_null(strstr(heard(&monitor, NULL), "\"three\""));
+	play(&monitor, "{\"return\": 2, \"id\": 2}\r\n");
+	ck_assert_str_eq(monitor.said, "answer:[1,2];");
+	ck_assert(strstr(heard(&monitor, NULL), "\"three\""));
+	play(&monitor, "{\"return\": 3, \"id\": 3}\r\n");
+	ck_assert_str_eq(monitor.said, "answer:[1,2];answer:[3];");
+	stop(&monitor);
+}
+END_TEST
+
 /* The connection ends: every pending call fails, then the owner hears of it. */
 START_TEST(lost)
 {
@@ -390,6 +410,7 @@ int main(void)
 	tcase_add_test(tcase, descriptors);
 	tcase_add_test(tcase, sequence);
 	tcase_add_test(tcase, sequence_refused);
+	tcase_add_test(tcase, sequences_do_not_mix);
 	tcase_add_test(tcase, lost);
 	tcase_add_test(tcase, drained);
 	tcase_add_test(tcase, freed_in_callback);
