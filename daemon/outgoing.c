@@ -445,7 +445,8 @@ static void yab_outgoing_vm_exited(const char *why, void *arg)
 	case YAB_OUTGOING_STRANDED:
 		/* The only copy of its memory may be ours, unless somebody says otherwise. */
 		if (!vm->done) {
-			yab_log_warn(vm->name, "%s; its pages are served until yabctl destroy", why);
+			yab_log_warn(vm->name, "%s; its pages are served until yabctl destroy",
+				     why);
 			break;
 		}
 		vm->hooks = NULL;

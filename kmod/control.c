@@ -3,14 +3,12 @@
 #include <linux/cred.h>
 #include <linux/ctype.h>
 #include <linux/file.h>
-#include <linux/magic.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
-#include <linux/shmem_fs.h>
 #include <linux/uaccess.h>
-#include <uapi/linux/fcntl.h>
 
 #include "control.h"
+#include "memory.h"
 #include "pager.h"
 #include "region.h"
 
@@ -47,25 +45,6 @@ static bool yab_control_name_ok(const char name[YAB_NAME_SIZE])
 	return !memchr_inv(name + length, 0, YAB_NAME_SIZE - length);
 }
 
-/*
- * Only shmem has what the trap builds on, and only a file that cannot shrink
- * keeps a present page from turning into a SIGBUS.
- */
-static int yab_control_check_memory(struct file *memory, u64 size)
-{
-	struct inode *inode = file_inode(memory);
-
-	if (!(memory->f_mode & FMODE_READ) || !(memory->f_mode & FMODE_WRITE))
-		return -EBADF;
-	if (!S_ISREG(inode->i_mode) || inode->i_sb->s_magic != TMPFS_MAGIC)
-		return -EMEDIUMTYPE;
-	if (!(READ_ONCE(SHMEM_I(inode)->seals) & F_SEAL_SHRINK))
-		return -EPERM;
-	if (size > i_size_read(inode))
-		return -ERANGE;
-	return 0;
-}
-
 static long yab_control_create(void __user *arg, size_t size)
 {
 	struct yab_region_params params;
@@ -86,7 +65,7 @@ static long yab_control_create(void __user *arg, size_t size)
 		.uid = make_kuid(current_user_ns(), create.uid),
 		.gid = make_kgid(current_user_ns(), create.gid),
 	};
-	if (create.flags || create.mode & ~0777 || !uid_valid(params.uid) ||
+	if (create.flags || !create.mode || create.mode & ~0777 || !uid_valid(params.uid) ||
 	    !gid_valid(params.gid) || !create.size || create.size & ~PAGE_MASK ||
 	    !yab_control_name_ok(create.name))
 		return -EINVAL;
@@ -96,7 +75,7 @@ static long yab_control_create(void __user *arg, size_t size)
 	params.memory = fget(create.memory_fd);
 	if (!params.memory)
 		return -EBADF;
-	ret = yab_control_check_memory(params.memory, create.size);
+	ret = yab_memory_check(params.memory, create.size);
 	if (ret)
 		goto err_put_memory;
 	fd = get_unused_fd_flags(O_CLOEXEC);

@@ -3,26 +3,28 @@
  * The trap: a mapping of a node is a mapping of the memory file whose
  * operations ask first whether the page is present.
  *
- * After vma_set_file() the VMA holds the memory file and nothing of this module.
+ * After vma_set_file() the VMA holds the memory file and no region.
  * So vm_private_data holds the node's file, with its own reference a VMA, and
  * that in turn holds the region and the module. Dropping it is an fput(), whose
  * release runs later and outside of all mmap locks.
  *
- * A present page is handed out by shmem's own handlers, one page table entry at
- * a time and never as a huge page: a huge page would uncover its missing
- * neighbours. Three things see to that. VM_DONTEXPAND keeps khugepaged and
- * MADV_COLLAPSE away from these mappings. A page table is put in place
- * before shmem's fault handler runs, since only an empty PMD is filled with a
- * huge page. And fault-around, which could fill one too, waits until the page table is
- * there.
+ * A present page is handed out by shmem's own handlers, and the danger is a huge page
+ * in the memory file, which would uncover missing neighbours. Collapsing pages can
+ * empty a PMD at any moment, and the next fault may fill it with the huge page. So
+ * the fault handler puts a page table there while it holds the page's lock, which
+ * collapsing needs, too; and fault-around runs only where the 2 MiB around are wholly
+ * present. VM_DONTEXPAND keeps khugepaged and MADV_COLLAPSE from doing it to these
+ * mappings directly.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/sched.h>
 
 #include "compat.h"
 #include "mapping.h"
+#include "memory.h"
 #include "region.h"
 
 static struct yab_region *yab_mapping_region(const struct vm_area_struct *vma)
@@ -78,6 +80,13 @@ static vm_fault_t yab_mapping_wait(struct vm_fault *vmf, struct yab_region *regi
 	pgoff_t page = vmf->pgoff;
 	unsigned int task_state;
 
+	/*
+	 * A task that exits or dumps core gets no signal any more (or should not pull
+	 * all of a guest's memory for its dump): it does without, as with userfaultfd.
+	 */
+	if (current->flags & (PF_EXITING | PF_DUMPCORE) || yab_region_is_hopeless(region))
+		return VM_FAULT_SIGBUS;
+
 	if (yab_pagemap_want(&region->pagemap, page))
 		yab_queue_push(&region->queue, page, yab_mapping_fault_flags(vmf));
 
@@ -86,18 +95,39 @@ static vm_fault_t yab_mapping_wait(struct vm_fault *vmf, struct yab_region *regi
 		 * ptrace and /proc/PID/mem come this way. They have no way to
 		 * drop the lock, as for a page that a slow disk has to deliver.
 		 */
-		return yab_region_wait(region, page, TASK_KILLABLE) ? 0 : VM_FAULT_SIGBUS;
+		if (!yab_region_wait(region, page, TASK_KILLABLE) || yab_region_is_hopeless(region))
+			return VM_FAULT_SIGBUS;
+		return 0;
 	}
 	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
 		return VM_FAULT_RETRY;
 
-	task_state = yab_mapping_task_state(vmf) | TASK_FREEZABLE;
+	task_state = yab_mapping_task_state(vmf);
+	/* In kernel mode there may be locks that others need to freeze. */
+	if (vmf->flags & FAULT_FLAG_USER)
+		task_state |= TASK_FREEZABLE;
 	get_file(node);
 	yab_fault_unlock(vmf);
 	/* From here on neither vmf->vma nor what it refers to may be there. */
 	yab_region_wait(region, page, task_state);
 	fput(node);
 	return VM_FAULT_RETRY;
+}
+
+/*
+ * An empty PMD would be filled with the whole huge page that vmf->page may be part of.
+ * @ret is what shmem returned; the page is locked, so nobody empties the PMD after this.
+ */
+static vm_fault_t yab_mapping_add_table(struct vm_fault *vmf, vm_fault_t ret)
+{
+	/* Without a function to call this only allocates the page table. */
+	if (!apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK, PAGE_SIZE, NULL, NULL))
+		return ret;
+	/* No memory, or emptied before the page was locked: the access is tried again. */
+	folio_unlock(page_folio(vmf->page));
+	put_page(vmf->page);
+	vmf->page = NULL;
+	return VM_FAULT_NOPAGE;
 }
 
 static vm_fault_t yab_mapping_fault(struct vm_fault *vmf)
@@ -112,23 +142,24 @@ static vm_fault_t yab_mapping_fault(struct vm_fault *vmf)
 		if (ret)
 			return ret;
 	}
-	/* Without a function to call this only allocates the page table. */
-	if (pmd_none(*vmf->pmd) &&
-	    apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK, PAGE_SIZE, NULL, NULL))
-		return VM_FAULT_OOM;
-	return yab_mapping_memory_ops(vmf->vma)->fault(vmf);
+	ret = yab_mapping_memory_ops(vmf->vma)->fault(vmf);
+	if (ret & VM_FAULT_LOCKED && pmd_none(*vmf->pmd))
+		ret = yab_mapping_add_table(vmf, ret);
+	return ret;
 }
 
+/* Fault-around, which may map a huge page: where that uncovers nothing. */
 static vm_fault_t yab_mapping_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_t last)
 {
 	struct yab_region *region = yab_mapping_region(vmf->vma);
-	u64 start = first, end = last;
+	pgoff_t start = round_down(vmf->pgoff, PTRS_PER_PTE);
+	pgoff_t end = min_t(u64, start + PTRS_PER_PTE, region->pagemap.pages);
 
-	if (pmd_none(*vmf->pmd) || vmf->pgoff >= region->pagemap.pages ||
-	    !yab_pagemap_is_present(&region->pagemap, vmf->pgoff))
+	if (vmf->pgoff >= end || !yab_pagemap_are_present(&region->pagemap, start, end))
 		return 0;
-	yab_pagemap_clip(&region->pagemap, vmf->pgoff, &start, &end);
-	return yab_mapping_memory_ops(vmf->vma)->map_pages(vmf, start, end);
+	first = max(first, start);
+	last = min(last, end - 1);
+	return yab_mapping_memory_ops(vmf->vma)->map_pages(vmf, first, last);
 }
 
 static void yab_mapping_open(struct vm_area_struct *vma)
@@ -171,7 +202,11 @@ int yab_mapping_mmap(struct file *node, struct vm_area_struct *vma)
 	if (first >= region->pagemap.pages || vma_pages(vma) > region->pagemap.pages - first)
 		return -ENXIO;
 
-	vma_set_file(vma, region->memory);
+	if ((vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) == (VM_SHARED | VM_MAYWRITE) &&
+	    yab_memory_is_write_sealed(region->memory))
+		return -EPERM;
+
+	vma_set_file(vma, region->shadow);
 	ret = region->memory->f_op->mmap(region->memory, vma);
 	if (ret)
 		return ret;

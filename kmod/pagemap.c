@@ -84,18 +84,11 @@ u64 yab_pagemap_next_wanted(const struct yab_pagemap *map, u64 page, u64 limit)
 	}
 }
 
-/*
- * Shrinks [@first, @last] to the pages around @page, itself present, that are
- * present without a gap.
- */
-void yab_pagemap_clip(const struct yab_pagemap *map, u64 page, u64 *first, u64 *last)
+/* Are all pages of [@page, @end) present? Acquires, as yab_pagemap_is_present() does. */
+bool yab_pagemap_are_present(const struct yab_pagemap *map, u64 page, u64 end)
 {
-	u64 start = page, end = page;
+	bool all = find_next_zero_bit(map->present, end, page) >= end;
 
-	while (start > *first && yab_pagemap_is_present(map, start - 1))
-		start--;
-	while (end < *last && end + 1 < map->pages && yab_pagemap_is_present(map, end + 1))
-		end++;
-	*first = start;
-	*last = end;
+	smp_rmb(); /* the bits before the content */
+	return all;
 }

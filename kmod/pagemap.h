@@ -55,6 +55,6 @@ u64 yab_pagemap_declare(struct yab_pagemap *map, u64 page, u64 count,
 			yab_pagemap_wake_fn wake, void *arg);
 bool yab_pagemap_is_complete(const struct yab_pagemap *map);
 u64 yab_pagemap_next_wanted(const struct yab_pagemap *map, u64 page, u64 limit);
-void yab_pagemap_clip(const struct yab_pagemap *map, u64 page, u64 *first, u64 *last);
+bool yab_pagemap_are_present(const struct yab_pagemap *map, u64 page, u64 end);
 
 #endif /* YAB_PAGEMAP_H */

@@ -13,6 +13,9 @@
 /* Ranges that are taken over from user space in one copy; bounded by the stack. */
 #define YAB_PAGER_BATCH		16
 
+/* Pages that are declared before others may run: a quarter of a million atomics at most. */
+#define YAB_PAGER_STRETCH	BIT_ULL(24)
+
 static ssize_t yab_pager_read(struct file *file, char __user *buffer, size_t size, loff_t *offset)
 {
 	struct yab_fault __user *faults = (struct yab_fault __user *)buffer;
@@ -29,6 +32,9 @@ static ssize_t yab_pager_read(struct file *file, char __user *buffer, size_t siz
 			return n < 0 ? n : n * sizeof(*faults);
 		if (file->f_flags & O_NONBLOCK)
 			return -EAGAIN;
+		/* A repeat that a signal has stopped still counts as something to read. */
+		if (signal_pending(current))
+			return -ERESTARTSYS;
 		ret = wait_event_interruptible(region->queue.readers,
 					       yab_queue_has_some(&region->queue));
 		if (ret)
@@ -55,6 +61,25 @@ static int yab_pager_check_range(const struct yab_region *region, const struct y
 	return 0;
 }
 
+/* A long range takes its time: others get theirs, and the caller can be killed. */
+static int yab_pager_apply(struct yab_region *region, struct yab_range *range)
+{
+	u64 page = range->page, left = range->count;
+
+	range->fresh = 0;
+	while (left) {
+		u64 count = min(left, YAB_PAGER_STRETCH);
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		range->fresh += yab_region_declare(region, page, count);
+		page += count;
+		left -= count;
+		cond_resched();
+	}
+	return 0;
+}
+
 /*
  * Goes through the caller's array a batch at a time, so that nothing is
  * allocated while somebody waits for these pages. Called twice: to check the whole
@@ -75,17 +100,15 @@ static int yab_pager_walk(struct yab_region *region, struct yab_range __user *fr
 		for (i = 0; i < batch; i++) {
 			int ret = yab_pager_check_range(region, &ranges[i]);
 
+			if (!ret && apply)
+				ret = yab_pager_apply(region, &ranges[i]);
 			if (ret)
 				return ret;
-			if (apply)
-				ranges[i].fresh = yab_region_declare(region, ranges[i].page,
-								     ranges[i].count);
 		}
 		if (apply && copy_to_user(from, ranges, batch * sizeof(*ranges)))
 			return -EFAULT;
 		from += batch;
 		count -= batch;
-		cond_resched();
 	}
 	return 0;
 }

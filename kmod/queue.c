@@ -30,6 +30,12 @@ void yab_queue_destroy(struct yab_queue *queue)
 	kvfree(queue->ring);
 }
 
+static void yab_queue_notify(struct yab_queue *queue)
+{
+	if (wq_has_sleeper(&queue->readers))
+		wake_up_interruptible_poll(&queue->readers, EPOLLIN | EPOLLRDNORM);
+}
+
 /* The page's wanted bit is set already: a repeat that starts now finds it. */
 void yab_queue_push(struct yab_queue *queue, u64 page, u32 flags)
 {
@@ -45,9 +51,7 @@ void yab_queue_push(struct yab_queue *queue, u64 page, u32 flags)
 		queue->repeat = true;
 	}
 	spin_unlock(&queue->lock);
-
-	if (wq_has_sleeper(&queue->readers))
-		wake_up_interruptible_poll(&queue->readers, EPOLLIN | EPOLLRDNORM);
+	yab_queue_notify(queue);
 }
 
 bool yab_queue_has_some(struct yab_queue *queue)
@@ -88,6 +92,7 @@ static void yab_queue_set_repeat(struct yab_queue *queue)
 	spin_lock(&queue->lock);
 	queue->repeat = true;
 	spin_unlock(&queue->lock);
+	yab_queue_notify(queue);
 }
 
 static unsigned int yab_queue_repeat(struct yab_queue *queue, const struct yab_pagemap *map,
@@ -124,6 +129,9 @@ static unsigned int yab_queue_repeat(struct yab_queue *queue, const struct yab_p
 	WRITE_ONCE(queue->repeating, page < map->pages);
 out_unlock:
 	mutex_unlock(&queue->repeat_lock);
+	/* What a signal has left undone is for another reader. */
+	if (READ_ONCE(queue->repeating))
+		yab_queue_notify(queue);
 	return n;
 }
 

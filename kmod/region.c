@@ -5,6 +5,7 @@
 #include <linux/slab.h>
 
 #include "compat.h"
+#include "memory.h"
 #include "node.h"
 #include "region.h"
 
@@ -34,26 +35,32 @@ static void yab_region_set_state(struct yab_region *region, u32 state)
 {
 	lockdep_assert_held(&region->lock);
 	if (!WARN_ON_ONCE(!yab_region_transitions[region->state][state]))
-		region->state = state;
+		WRITE_ONCE(region->state, state);
 }
 
 u32 yab_region_state(struct yab_region *region)
 {
-	u32 state;
-
-	spin_lock(&region->lock);
-	state = region->state;
-	spin_unlock(&region->lock);
-	return state;
+	return READ_ONCE(region->state);
 }
 
-/* The pager is gone. Faults wait on; a complete region needs no pager. */
+/*
+ * Nobody will bring the page, and this task could wait for ever: a kernel thread that
+ * works for KVM or vhost gets no signal, and whoever wants to end the VM waits for it.
+ */
+bool yab_region_is_hopeless(struct yab_region *region)
+{
+	return yab_region_state(region) == YAB_STATE_ORPHANED && current->flags & PF_KTHREAD;
+}
+
+/* The pager is gone. Tasks wait on; a complete region needs no pager. */
 void yab_region_orphan(struct yab_region *region)
 {
 	spin_lock(&region->lock);
 	if (region->state == YAB_STATE_FILLING)
 		yab_region_set_state(region, YAB_STATE_ORPHANED);
 	spin_unlock(&region->lock);
+	/* For those that are without hope now; the others go back to sleep. */
+	yab_waiters_wake_all(&region->waiters);
 }
 
 static void yab_region_wake(void *arg, u64 page)
@@ -80,10 +87,10 @@ static bool yab_region_is_answered(void *arg, u64 page)
 {
 	struct yab_region *region = arg;
 
-	return yab_pagemap_is_present(&region->pagemap, page);
+	return yab_pagemap_is_present(&region->pagemap, page) || yab_region_is_hopeless(region);
 }
 
-/* Sleeps until @page is present: true. False if a signal came first. */
+/* Sleeps until @page is present (or hopeless): true. False if a signal came first. */
 bool yab_region_wait(struct yab_region *region, u64 page, unsigned int task_state)
 {
 	return yab_waiters_sleep(&region->waiters, page, task_state,
@@ -155,6 +162,7 @@ static void yab_region_release(struct device *dev)
 	struct yab_region *region = container_of(dev, struct yab_region, dev);
 
 	ida_free(&yab_region_minors, MINOR(dev->devt));
+	fput(region->shadow);
 	fput(region->memory);
 	yab_queue_destroy(&region->queue);
 	yab_waiters_destroy(&region->waiters);
@@ -200,10 +208,15 @@ struct yab_region *yab_region_create(const struct yab_region_params *params)
 	ret = yab_queue_init(&region->queue);
 	if (ret)
 		goto err_destroy_waiters;
+	region->shadow = yab_memory_shadow(params->memory);
+	if (IS_ERR(region->shadow)) {
+		ret = PTR_ERR(region->shadow);
+		goto err_destroy_queue;
+	}
 	minor = ida_alloc_max(&yab_region_minors, YAB_REGIONS_MAX - 1, GFP_KERNEL);
 	if (minor < 0) {
 		ret = minor;
-		goto err_destroy_queue;
+		goto err_put_shadow;
 	}
 
 	region->users = 1;
@@ -241,6 +254,8 @@ err_unlock:
 err_put_device:
 	put_device(&region->dev); /* yab_region_release() undoes all the rest */
 	return ERR_PTR(ret);
+err_put_shadow:
+	fput(region->shadow);
 err_destroy_queue:
 	yab_queue_destroy(&region->queue);
 err_destroy_waiters:

@@ -42,6 +42,7 @@ struct yab_region {
 	kgid_t gid;
 	u64 size;
 	struct file *memory;
+	struct file *shadow;		/* the memory file as VMAs hold it */
 	/* shmem's own, the same for each mapping; set by the first. */
 	const struct vm_operations_struct *memory_ops;
 
@@ -49,7 +50,7 @@ struct yab_region {
 	struct yab_waiters waiters;
 	struct yab_queue queue;
 
-	spinlock_t lock;		/* guards state */
+	spinlock_t lock;		/* guards changes of state */
 	u32 state;			/* YAB_STATE_* */
 };
 
@@ -63,6 +64,7 @@ void yab_region_put(struct yab_region *region);
 u32 yab_region_state(struct yab_region *region);
 void yab_region_orphan(struct yab_region *region);
 u64 yab_region_declare(struct yab_region *region, u64 page, u64 count);
+bool yab_region_is_hopeless(struct yab_region *region);
 bool yab_region_wait(struct yab_region *region, u64 page, unsigned int task_state);
 
 #endif /* YAB_REGION_H */

@@ -71,6 +71,13 @@ bool yab_waiters_sleep(struct yab_waiters *waiters, u64 page, unsigned int task_
 	return is_done;
 }
 
+static void yab_waiters_release(struct yab_waiter *waiter)
+{
+	/* In this order: unlinked, the waiter's stack may be gone. */
+	wake_up_process(waiter->task);
+	list_del_init_careful(&waiter->link);
+}
+
 /* Called after whatever @done looks at has changed. */
 void yab_waiters_wake(struct yab_waiters *waiters, u64 page)
 {
@@ -78,12 +85,24 @@ void yab_waiters_wake(struct yab_waiters *waiters, u64 page)
 	struct yab_waiter *waiter, *next;
 
 	spin_lock(&bucket->lock);
-	list_for_each_entry_safe(waiter, next, &bucket->list, link) {
-		if (waiter->page != page)
-			continue;
-		/* In this order: unlinked, the waiter's stack may be gone. */
-		wake_up_process(waiter->task);
-		list_del_init_careful(&waiter->link);
-	}
+	list_for_each_entry_safe(waiter, next, &bucket->list, link)
+		if (waiter->page == page)
+			yab_waiters_release(waiter);
 	spin_unlock(&bucket->lock);
+}
+
+/* Has every waiter ask @done again. They stay, so that a later wake-up finds them. */
+void yab_waiters_wake_all(struct yab_waiters *waiters)
+{
+	struct yab_waiter *waiter;
+	unsigned int i;
+
+	for (i = 0; i < 1U << YAB_BUCKET_BITS; i++) {
+		struct yab_bucket *bucket = &waiters->buckets[i];
+
+		spin_lock(&bucket->lock);
+		list_for_each_entry(waiter, &bucket->list, link)
+			wake_up_process(waiter->task);
+		spin_unlock(&bucket->lock);
+	}
 }

@@ -28,5 +28,6 @@ void yab_waiters_destroy(struct yab_waiters *waiters);
 bool yab_waiters_sleep(struct yab_waiters *waiters, u64 page, unsigned int task_state,
 		       yab_waiters_done_fn done, void *arg);
 void yab_waiters_wake(struct yab_waiters *waiters, u64 page);
+void yab_waiters_wake_all(struct yab_waiters *waiters);
 
 #endif /* YAB_WAITERS_H */

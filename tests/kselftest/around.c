@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -39,36 +40,36 @@ static long faults_so_far(void)
 	return usage.ru_minflt;
 }
 
+/* 1024 pages, of which the second half of the first 512 is missing at first. */
 static void check_around(void)
 {
+	bool right = true, mapped = false;
 	struct fixture f;
 	struct toucher t;
-	size_t i, base;
 	long faults;
-	bool right = true;
+	size_t i;
 
-	fixture_open(&f, 64);
-	/* Fault-around looks at an aligned window of addresses, so pick one whole. */
-	base = (16 - (uintptr_t)f.map / page_size % 16) % 16 + 16;
-	for (i = 0; i < 64; i++)
+	fixture_open(&f, 1024);
+	for (i = 0; i < 1024; i++)
 		fill_page(f.view + i * page_size, i);
-	for (i = 0; i < 16; i++)
-		if (i != 5 && i != 11)
-			declare(f.pager, base + i, 1);
-	/* The first fault puts the page table in place, the second may map around. */
-	right = page_is_filled(f.map + (base + 15) * page_size, base + 15);
-	faults = faults_so_far();
-	for (i = 6; i < 11; i++)
-		right = right && page_is_filled(f.map + (base + i) * page_size, base + i);
-	faults = faults_so_far() - faults;
-	tap_ok(right, "present pages between missing ones are right");
-	tap_ok(faults <= 2, "five present neighbours take one fault (%ld)", faults);
-	tap_ok(!is_mapped(f.map + (base + 5) * page_size) &&
-	       !is_mapped(f.map + (base + 11) * page_size), "missing neighbours are not mapped");
-	toucher_start(&t, f.map + (base + 5) * page_size, false, 0);
-	tap_ok(next_fault(&f).page == base + 5, "and still trap");
-	declare(f.pager, base + 5, 1);
+	declare(f.pager, 0, 256);
+	for (i = 0; i < 256; i++)
+		right = right && page_is_filled(f.map + i * page_size, i);
+	for (i = 256; i < 512; i++)
+		mapped = mapped || is_mapped(f.map + i * page_size);
+	tap_ok(right, "present pages beside missing ones are right");
+	tap_ok(!mapped, "missing neighbours are not mapped");
+	toucher_start(&t, f.map + 256 * page_size, false, 0);
+	tap_ok(next_fault(&f).page == 256, "and trap");
+	declare(f.pager, 256, 768);
 	toucher_join(&t);
+
+	faults = faults_so_far();
+	for (i = 512; i < 1024; i++)
+		right = right && page_is_filled(f.map + i * page_size, i);
+	faults = faults_so_far() - faults;
+	tap_ok(right && faults <= 512 / 8,
+	       "where all is present, neighbours come with one fault (%ld for 512 pages)", faults);
 	fixture_close(&f);
 }
 
@@ -122,6 +123,60 @@ static void check_huge(void)
 	fixture_close(&f);
 }
 
+static atomic_bool collapsing;
+
+static void *run_collapse(void *arg)
+{
+	while (atomic_load(&collapsing)) {
+		/* Splits the huge page by a hole beyond the region's, then makes it anew. */
+		madvise((unsigned char *)arg + 511 * page_size, page_size, MADV_DONTNEED);
+		madvise(arg, HUGE_SIZE, MADV_COLLAPSE);
+	}
+	return NULL;
+}
+
+/*
+ * Collapsing empties the trapped view's PMD behind its back, and the next fault must not
+ * fill it with the huge page.
+ */
+static void check_collapse_race(void)
+{
+	size_t pages = HUGE_SIZE / page_size, round, i;
+	unsigned char *aligned;
+	bool mapped = false, right = true;
+	pthread_t thread;
+	struct fixture f;
+
+	fixture_open(&f, pages);
+	munmap(f.map, HUGE_SIZE);
+	munmap(f.view, HUGE_SIZE);
+	aligned = mmap(NULL, 5 * HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	aligned = (void *)(((uintptr_t)aligned + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1));
+	f.view = mmap(aligned, HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		      f.memory, 0);
+	f.map = mmap(aligned + 2 * HUGE_SIZE, HUGE_SIZE, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_FIXED, f.node, 0);
+	for (i = 0; i < pages; i++)
+		fill_page(f.view + i * page_size, i);
+	declare(f.pager, 0, 8);
+	atomic_store(&collapsing, true);
+	errno = pthread_create(&thread, NULL, run_collapse, f.view);
+	if (errno)
+		tap_bail("pthread_create");
+	for (round = 0; round < 2000; round++) {
+		madvise(f.map, HUGE_SIZE, MADV_DONTNEED);
+		for (i = 0; i < 8; i++)
+			right = right && page_is_filled(f.map + i * page_size, i);
+		mapped = mapped || is_mapped(f.map + 9 * page_size) ||
+			 is_mapped(f.map + 300 * page_size);
+	}
+	atomic_store(&collapsing, false);
+	pthread_join(thread, NULL);
+	tap_ok(right, "faults while the memory file is collapsed: present pages are right");
+	tap_ok(!mapped, "and missing ones are never mapped");
+	fixture_close(&f);
+}
+
 /* A hole punched through the mapping: zero if present, asked for if missing. */
 static void check_hole(void)
 {
@@ -145,9 +200,10 @@ static void check_hole(void)
 
 int main(void)
 {
-	tap_start(4 + 3 + 4, 60);
+	tap_start(4 + 3 + 2 + 4, 120);
 	check_around();
 	check_huge();
+	check_collapse_race();
 	check_hole();
 	return tap_end();
 }

@@ -103,6 +103,8 @@ static void check_arguments(void)
 	request.flags = 0;
 	request.mode = 01600;
 	refused(&request, EINVAL, "mode with more than permission bits");
+	request.mode = 0;
+	refused(&request, EINVAL, "no mode");
 	request.mode = 0600;
 	request.uid = -1;
 	refused(&request, EINVAL, "no uid");
@@ -163,7 +165,7 @@ static void check_node(void)
 
 int main(void)
 {
-	tap_start(5 + 3 + 8 + 7 + 6 + 6, 60);
+	tap_start(5 + 3 + 8 + 8 + 6 + 6, 60);
 	size = 16 * page_size;
 	control = open_control();
 	memory = make_memory(size);

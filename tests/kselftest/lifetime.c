@@ -5,9 +5,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -188,6 +191,41 @@ static void check_copies(void)
 	tap_ok(!exists(&f), "nothing is left");
 }
 
+/*
+ * A task that exits looks at its robust futexes, and no signal reaches it any more: it
+ * must not wait for the page that they are on.
+ */
+static void check_exit(void)
+{
+	struct fixture f;
+	int status;
+	pid_t pid;
+
+	fixture_open(&f, 4);
+	pid = fork();
+	if (!pid) {
+		syscall(SYS_set_robust_list, f.map + page_size, 24);
+		_exit(3);
+	}
+	waitpid(pid, &status, 0);
+	tap_ok(WIFEXITED(status) && WEXITSTATUS(status) == 3,
+	       "a robust list in a missing page does not hold up an exit");
+	pid = fork();
+	if (!pid) {
+		struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+
+		setrlimit(RLIMIT_CORE, &limit);
+		if (chdir("/tmp"))
+			_exit(1);
+		abort();
+	}
+	waitpid(pid, &status, 0);
+	tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT,
+	       "a core dump does not wait for missing pages");
+	tap_ok(no_fault(&f), "and asks for none");
+	fixture_close(&f);
+}
+
 static void check_module(void)
 {
 	struct fixture f;
@@ -213,12 +251,13 @@ static void check_module(void)
 
 int main(void)
 {
-	tap_start(5 + 3 + 6 + 3 + 6 + 2, 60);
+	tap_start(5 + 3 + 6 + 3 + 6 + 3 + 2, 60);
 	check_killed_waiter();
 	check_unmap();
 	check_orphan();
 	check_complete();
 	check_copies();
+	check_exit();
 	check_module();
 	return tap_end();
 }

@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -26,12 +28,30 @@ static bool exists(const struct fixture *f)
 	return !stat(f->path, &st);
 }
 
+/* Memory that was sealed against writing cannot be written through the node either. */
+static void check_sealed(void)
+{
+	int memory = make_memory(page_size), control = open_control(), pager, node;
+	struct yab_create request = make_request("kselftest-sealed", page_size, memory);
+
+	pager = ioctl(control, YAB_IOC_CREATE, &request);
+	node = open("/dev/yabusame/kselftest-sealed", O_RDWR);
+	if (pager < 0 || node < 0 || fcntl(memory, F_ADD_SEALS, F_SEAL_FUTURE_WRITE))
+		tap_bail("sealed region");
+	tap_ok(mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED, node, 0) == MAP_FAILED &&
+	       errno == EPERM, "a writable mapping of memory that is sealed: EPERM");
+	close(node);
+	close(pager);
+	close(memory);
+	close(control);
+}
+
 int main(void)
 {
 	struct fixture f;
 	int fd;
 
-	tap_start(10, 60);
+	tap_start(12, 60);
 	fixture_open(&f, 8);
 	tap_ok(lseek(f.node, 0, SEEK_END) == (off_t)(8 * page_size), "SEEK_END gives the size");
 	tap_ok(lseek(f.node, page_size, SEEK_SET) == (off_t)page_size, "SEEK_SET inside");
@@ -44,6 +64,11 @@ int main(void)
 	tap_ok(mmap(NULL, page_size, PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED &&
 	       errno == EACCES, "a writable mapping of a node opened for reading: EACCES");
 	close(fd);
+
+	tap_ok(syscall(SYS_remap_file_pages, f.map, page_size, 0, 4, 0) < 0,
+	       "remap_file_pages() does not get around the trap");
+
+	check_sealed();
 
 	close(f.node);
 	declare(f.pager, 0, 8);

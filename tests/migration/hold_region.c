@@ -18,7 +18,7 @@ int main(int argc, char **argv)
 
 	if (argc != 2 || strlen(argv[1]) >= sizeof(request.name))
 		errx(2, "usage: hold_region NAME");
-	strcpy(request.name, argv[1]);
+	memcpy(request.name, argv[1], strlen(argv[1]));
 	control = open("/dev/yabusame/control", O_RDWR);
 	request.memory_fd = memfd_create("held", MFD_ALLOW_SEALING);
 	if (control < 0 || request.memory_fd < 0 || ftruncate(request.memory_fd, 4096) ||

@@ -6,9 +6,9 @@
  * docs/kernel-abi.md tells the whole story: life of a region, ordering rules,
  * every errno.
  *
- * Every structure can grow at its end. The kernel accepts a shorter structure
- * than its own (missing fields count as zero) and a longer one if what it does
- * not know is zero (else E2BIG).
+ * Every structure can grow at its end. The kernel accepts a longer structure than its
+ * own if what it does not know is zero (else E2BIG), and a shorter one down to that of
+ * version 1 (else EINVAL), whose missing fields count as zero.
  */
 #ifndef _UAPI_LINUX_YABUSAME_H
 #define _UAPI_LINUX_YABUSAME_H
@@ -46,7 +46,7 @@ struct yab_info {
  * @flags: 0
  * @memory_fd: memfd (shmem, not hugetlb) open for reading and writing, sealed
  *	with F_SEAL_SHRINK; holds the region's pages
- * @mode: permission bits of the node, at most 0777
+ * @mode: permission bits of the node, 1 to 0777
  * @uid: owner of the node, as seen by the caller
  * @gid: group of the node, as seen by the caller
  * @name: node name under /dev/yabusame: 1 to 63 letters, digits, '.', '_' or
