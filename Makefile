@@ -63,13 +63,13 @@ install: daemon ## into $(DESTDIR)$(PREFIX), and the module's source for DKMS
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/yabctl.1
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 docs/yabusame-vm.5
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/yabusamed.8
-	install -D -m 0644 -t $(DESTDIR)/usr/src/yabusame-$(VERSION)/kmod kmod/*.[ch] kmod/Kbuild
+	install -D -m 0644 -t $(DESTDIR)/usr/src/yabusame-$(VERSION)/kmod $(filter-out %.mod.c,$(wildcard kmod/*.[ch])) kmod/Kbuild
 	install -D -m 0644 -t $(DESTDIR)/usr/src/yabusame-$(VERSION)/include/uapi/linux include/uapi/linux/yabusame.h
 	install -D -m 0644 kmod/dkms.conf $(DESTDIR)/usr/src/yabusame-$(VERSION)/dkms.conf
 
 clean: ## remove what was built (and the lab's kernels)
 	rm -rf $(BUILD)
-	@if [ -e $(KDIR)/Makefile ]; then $(MAKE) -C $(KDIR) M=$(CURDIR)/kmod clean; fi
+	rm -f kmod/*.o kmod/*.ko kmod/*.mod kmod/*.mod.c kmod/.*.cmd kmod/modules.order kmod/Module.symvers
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
