@@ -33,7 +33,7 @@ $(BUILD)/kselftest/%: tests/kselftest/%.c tests/kselftest/harness.c tests/kselft
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(CFLAGS) -Wall -Wextra -Werror -Iinclude/uapi -pthread $(filter %.c,$^) -o $@
 
-lab-tools: $(BUILD)/bin/memory_cat $(BUILD)/bin/hold_region ## programs that the lab's tests need
+lab-tools: $(BUILD)/bin/memory_cat $(BUILD)/bin/memory_diff $(BUILD)/bin/hold_region ## programs that the lab's tests need
 
 $(BUILD)/bin/%: tests/migration/%.c include/uapi/linux/yabusame.h
 	@mkdir -p $(@D)

@@ -12,7 +12,6 @@ size=${YAB_GUEST_SIZE:-256M}	# memory that it has
 pages=$((${size%M} * 256))
 console=/run/$vm.console
 serial=/run/$vm.serial
-cpu=host
 monitor=/run/$vm.test-qmp	# a second QMP of the test's own
 
 # --- TAP ---------------------------------------------------------------------------
@@ -106,7 +105,7 @@ describe_on()
 	"memory": "$size",
 	"qemu": [
 		"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
-		"-machine", "pc,accel=kvm,memory-backend=ram0", "-cpu", "$cpu", "-smp", "2",
+		"-machine", "pc,accel=kvm,memory-backend=ram0", "-cpu", "host", "-smp", "2",
 		"-m", "$size", "-object",
 		"memory-backend-file,id=ram0,size=\${memory_size},mem-path=\${memory},share=on",
 		"-kernel", "$YAB_LAB_VMLINUZ", "-initrd", "$guest/initramfs",
