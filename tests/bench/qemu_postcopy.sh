@@ -8,13 +8,6 @@ preempt=${1:-}
 caps=postcopy-ram
 [[ -z $preempt ]] || caps+=" postcopy-preempt"
 
-# qmp_raw HOST JSON: one command of our own
-qmp_raw()
-{
-	on "$1" sh -c "{ echo '{\"execute\": \"qmp_capabilities\"}'; echo '$2'; } |
-		socat -t 2 - UNIX-CONNECT:$monitor" | tail -n 1
-}
-
 start()
 {
 	local host=$1

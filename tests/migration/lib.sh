@@ -139,12 +139,15 @@ qemu_pid()
 no_qemu() { ! qemu_pid "$1" >/dev/null; }
 no_region() { ! on "$1" test -e "/dev/yabusame/$vm"; }
 
-# qmp HOST COMMAND: the answer to one QMP command over the test's own monitor
-qmp()
+# qmp_raw HOST JSON: the answer to one QMP command over the test's own monitor
+qmp_raw()
 {
-	on "$1" sh -c "{ echo '{\"execute\": \"qmp_capabilities\"}'; echo '{\"execute\": \"$2\"}'; } |
+	on "$1" sh -c "{ echo '{\"execute\": \"qmp_capabilities\"}'; echo '$2'; } |
 		socat -t 2 - UNIX-CONNECT:$monitor" | tail -n 1
 }
+
+# qmp HOST COMMAND: one without arguments
+qmp() { qmp_raw "$1" "{\"execute\": \"$2\"}"; }
 
 # --- the guest ----------------------------------------------------------------------
 
