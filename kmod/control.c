@@ -50,8 +50,7 @@ static long yab_control_create(void __user *arg, size_t size)
 	struct yab_region_params params;
 	struct yab_create create;
 	struct yab_region *region;
-	struct file *pager;
-	int fd, ret;
+	int ret;
 
 	if (size < sizeof(create))
 		return -EINVAL;
@@ -64,8 +63,10 @@ static long yab_control_create(void __user *arg, size_t size)
 		.mode = create.mode,
 		.uid = make_kuid(current_user_ns(), create.uid),
 		.gid = make_kgid(current_user_ns(), create.gid),
+		.orphan_limit_ms = create.orphan_limit_ms,
+		.queues = create.queues ?: 1,
 	};
-	if (create.flags || !create.mode || create.mode & ~0777 || !uid_valid(params.uid) ||
+	if (create.flags & ~YAB_CREATE_KEEP || create.queues > YAB_QUEUES_MAX || !create.mode || create.mode & ~0777 || !uid_valid(params.uid) ||
 	    !gid_valid(params.gid) || !create.size || create.size & ~PAGE_MASK ||
 	    !yab_control_name_ok(create.name))
 		return -EINVAL;
@@ -77,33 +78,46 @@ static long yab_control_create(void __user *arg, size_t size)
 		return -EBADF;
 	ret = yab_memory_check(params.memory, create.size);
 	if (ret)
-		goto err_put_memory;
-	fd = get_unused_fd_flags(O_CLOEXEC);
-	if (fd < 0) {
-		ret = fd;
-		goto err_put_memory;
-	}
+		goto out_put_memory;
 	region = yab_region_create(&params);
 	if (IS_ERR(region)) {
 		ret = PTR_ERR(region);
-		goto err_put_fd;
+		goto out_put_memory;
 	}
-	pager = yab_pager_file(region);
-	if (IS_ERR(pager)) {
-		ret = PTR_ERR(pager);
-		goto err_put_region;
-	}
-	fd_install(fd, pager);
-	fput(params.memory);
-	return fd;
-
-err_put_region:
-	yab_region_put(region);
-err_put_fd:
-	put_unused_fd(fd);
-err_put_memory:
+	if (create.flags & YAB_CREATE_KEEP)
+		yab_region_keep(region);
+	ret = yab_pager_open(region);
+	/* Nobody knows of it yet who could remove it. */
+	if (ret < 0 && create.flags & YAB_CREATE_KEEP)
+		yab_region_remove(create.name, true);
+out_put_memory:
 	fput(params.memory);
 	return ret;
+}
+
+static long yab_control_target(unsigned int call, void __user *arg, size_t size)
+{
+	u64 allowed = call == _IOC_NR(YAB_IOC_REMOVE) ? YAB_REMOVE_FORCE : 0;
+	struct yab_target target;
+	struct yab_region *region;
+	int ret;
+
+	if (size < sizeof(target))
+		return -EINVAL;
+	ret = copy_struct_from_user(&target, sizeof(target), arg, size);
+	if (ret)
+		return ret;
+	if (target.flags & ~allowed || !yab_control_name_ok(target.name))
+		return -EINVAL;
+	switch (call) {
+	case _IOC_NR(YAB_IOC_ATTACH):
+		region = yab_region_attach(target.name);
+		return IS_ERR(region) ? PTR_ERR(region) : yab_pager_open(region);
+	case _IOC_NR(YAB_IOC_FAIL):
+		return yab_region_fail(target.name);
+	default:
+		return yab_region_remove(target.name, target.flags & YAB_REMOVE_FORCE);
+	}
 }
 
 static long yab_control_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -117,6 +131,10 @@ static long yab_control_ioctl(struct file *file, unsigned int cmd, unsigned long
 		return yab_control_info(user, _IOC_SIZE(cmd));
 	case _IOC_NR(YAB_IOC_CREATE):
 		return yab_control_create(user, _IOC_SIZE(cmd));
+	case _IOC_NR(YAB_IOC_ATTACH):
+	case _IOC_NR(YAB_IOC_FAIL):
+	case _IOC_NR(YAB_IOC_REMOVE):
+		return yab_control_target(_IOC_NR(cmd), user, _IOC_SIZE(cmd));
 	default:
 		return -ENOTTY;
 	}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The memory file: what it must be, and the file through which VMAs hold it. */
 #include <linux/cred.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/module.h>
@@ -38,6 +39,19 @@ int yab_memory_check(struct file *memory, u64 size)
 bool yab_memory_is_write_sealed(struct file *memory)
 {
 	return yab_memory_seals(memory) & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+}
+
+/* A file that is exactly the region, and stays so: no page of it is out of bounds. */
+bool yab_memory_is_exact(struct file *memory, u64 size)
+{
+	return yab_memory_seals(memory) & F_SEAL_GROW && size == i_size_read(file_inode(memory));
+}
+
+/* Pages become holes, which read as zero; whoever has them mapped faults again. */
+int yab_memory_drop(struct file *memory, u64 page, u64 count)
+{
+	return vfs_fallocate(memory, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			     page << PAGE_SHIFT, count << PAGE_SHIFT);
 }
 
 /*

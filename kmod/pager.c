@@ -1,136 +1,130 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The pager's file: read() gives faults, ioctl() declares pages. */
+/*
+ * The pager's files. The pager fd takes all calls and reads queue 0. Further ones each read
+ * one queue, and hold the first: the pager is gone when the last of them is.
+ */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
 #include <linux/module.h>
 #include <linux/poll.h>
-#include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
+#include "bitmap.h"
+#include "declare.h"
 #include "pager.h"
 #include "region.h"
+#include "tracking.h"
 
-/* Ranges that are taken over from user space in one copy; bounded by the stack. */
-#define YAB_PAGER_BATCH		16
-
-/* Pages that are declared before others may run: a quarter of a million atomics at most. */
-#define YAB_PAGER_STRETCH	BIT_ULL(24)
-
-static ssize_t yab_pager_read(struct file *file, char __user *buffer, size_t size, loff_t *offset)
+static ssize_t yab_pager_read_queue(struct file *file, struct yab_queue *queue,
+				    struct yab_pagemap *map, char __user *buffer, size_t size)
 {
 	struct yab_fault __user *faults = (struct yab_fault __user *)buffer;
-	struct yab_region *region = file->private_data;
 	size_t count = size / sizeof(*faults);
 	ssize_t n;
-	int ret;
 
 	if (!count)
 		return -EINVAL;
-	for (;;) {
-		n = yab_queue_read(&region->queue, &region->pagemap, faults, count);
-		if (n)
-			return n < 0 ? n : n * sizeof(*faults);
-		if (file->f_flags & O_NONBLOCK)
-			return -EAGAIN;
-		/* A repeat that a signal has stopped still counts as something to read. */
-		if (signal_pending(current))
-			return -ERESTARTSYS;
-		ret = wait_event_interruptible(region->queue.readers,
-					       yab_queue_has_some(&region->queue));
-		if (ret)
-			return ret;
+	n = yab_queue_read(queue, map, faults, count, !(file->f_flags & O_NONBLOCK));
+	return n < 0 ? n : n * sizeof(*faults);
+}
+
+static __poll_t yab_pager_poll_queue(struct file *file, struct yab_queue *queue, poll_table *wait)
+{
+	poll_wait(file, &queue->readers, wait);
+	return yab_queue_poll(queue);
+}
+
+/* What the private data of a queue's file is. */
+struct yab_pager_queue {
+	struct file *pager;
+	struct yab_region *region;	/* held by the pager's file */
+	struct yab_queue *queue;
+};
+
+static ssize_t yab_pager_queue_read(struct file *file, char __user *buffer, size_t size,
+				    loff_t *offset)
+{
+	struct yab_pager_queue *this = file->private_data;
+
+	return yab_pager_read_queue(file, this->queue, &this->region->pagemap, buffer, size);
+}
+
+static __poll_t yab_pager_queue_poll(struct file *file, poll_table *wait)
+{
+	struct yab_pager_queue *this = file->private_data;
+
+	return yab_pager_poll_queue(file, this->queue, wait);
+}
+
+static int yab_pager_queue_release(struct inode *inode, struct file *file)
+{
+	struct yab_pager_queue *this = file->private_data;
+
+	fput(this->pager);
+	kfree(this);
+	return 0;
+}
+
+static const struct file_operations yab_pager_queue_fops = {
+	.owner = THIS_MODULE,
+	.read = yab_pager_queue_read,
+	.poll = yab_pager_queue_poll,
+	.release = yab_pager_queue_release,
+	.llseek = noop_llseek,
+};
+
+static long yab_pager_open_queue(struct file *pager, void __user *arg, size_t size)
+{
+	struct yab_region *region = pager->private_data;
+	struct yab_queue_select select;
+	struct yab_pager_queue *this;
+	int ret;
+
+	if (size < sizeof(select))
+		return -EINVAL;
+	ret = copy_struct_from_user(&select, sizeof(select), arg, size);
+	if (ret)
+		return ret;
+	if (select.flags || select.index >= region->queue_count)
+		return -EINVAL;
+	this = kmalloc(sizeof(*this), GFP_KERNEL_ACCOUNT);
+	if (!this)
+		return -ENOMEM;
+	*this = (struct yab_pager_queue){
+		.pager = get_file(pager),
+		.region = region,
+		.queue = &region->queues[select.index],
+	};
+	ret = anon_inode_getfd("[yabusame-queue]", &yab_pager_queue_fops, this,
+			       O_RDWR | O_CLOEXEC);
+	if (ret < 0) {
+		fput(this->pager);
+		kfree(this);
 	}
+	return ret;
+}
+
+static long yab_pager_open_memory(struct yab_region *region)
+{
+	int fd = get_unused_fd_flags(O_CLOEXEC);
+
+	if (fd >= 0)
+		fd_install(fd, get_file(region->memory));
+	return fd;
+}
+
+static ssize_t yab_pager_read(struct file *file, char __user *buffer, size_t size, loff_t *offset)
+{
+	struct yab_region *region = file->private_data;
+
+	return yab_pager_read_queue(file, &region->queues[0], &region->pagemap, buffer, size);
 }
 
 static __poll_t yab_pager_poll(struct file *file, poll_table *wait)
 {
 	struct yab_region *region = file->private_data;
 
-	poll_wait(file, &region->queue.readers, wait);
-	return yab_queue_has_some(&region->queue) ? EPOLLIN | EPOLLRDNORM : 0;
-}
-
-static int yab_pager_check_range(const struct yab_region *region, const struct yab_range *range)
-{
-	u64 pages = region->pagemap.pages;
-
-	if (range->state != YAB_RANGE_PRESENT || range->reserved)
-		return -EINVAL;
-	if (!range->count || range->page >= pages || range->count > pages - range->page)
-		return -ERANGE;
-	return 0;
-}
-
-/* A long range takes its time: others get theirs, and the caller can be killed. */
-static int yab_pager_apply(struct yab_region *region, struct yab_range *range)
-{
-	u64 page = range->page, left = range->count;
-
-	range->fresh = 0;
-	while (left) {
-		u64 count = min(left, YAB_PAGER_STRETCH);
-
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		range->fresh += yab_region_declare(region, page, count);
-		page += count;
-		left -= count;
-		cond_resched();
-	}
-	return 0;
-}
-
-/*
- * Goes through the caller's array a batch at a time, so that nothing is
- * allocated while somebody waits for these pages. Called twice: to check the whole
- * array and to apply it. The second time checks again, because the caller
- * may have changed the array meanwhile.
- */
-static int yab_pager_walk(struct yab_region *region, struct yab_range __user *from, u32 count,
-			  bool apply)
-{
-	struct yab_range ranges[YAB_PAGER_BATCH];
-
-	while (count) {
-		u32 batch = min_t(u32, count, YAB_PAGER_BATCH);
-		u32 i;
-
-		if (copy_from_user(ranges, from, batch * sizeof(*ranges)))
-			return -EFAULT;
-		for (i = 0; i < batch; i++) {
-			int ret = yab_pager_check_range(region, &ranges[i]);
-
-			if (!ret && apply)
-				ret = yab_pager_apply(region, &ranges[i]);
-			if (ret)
-				return ret;
-		}
-		if (apply && copy_to_user(from, ranges, batch * sizeof(*ranges)))
-			return -EFAULT;
-		from += batch;
-		count -= batch;
-	}
-	return 0;
-}
-
-static long yab_pager_declare(struct yab_region *region, void __user *arg, size_t size)
-{
-	struct yab_range __user *ranges;
-	struct yab_declare declare;
-	int ret;
-
-	if (size < sizeof(declare))
-		return -EINVAL;
-	ret = copy_struct_from_user(&declare, sizeof(declare), arg, size);
-	if (ret)
-		return ret;
-	if (declare.flags || !declare.count || declare.count > YAB_RANGES_MAX)
-		return -EINVAL;
-	ranges = u64_to_user_ptr(declare.ranges);
-	ret = yab_pager_walk(region, ranges, declare.count, false);
-	if (ret)
-		return ret;
-	return yab_pager_walk(region, ranges, declare.count, true);
+	return yab_pager_poll_queue(file, &region->queues[0], wait);
 }
 
 static long yab_pager_status(struct yab_region *region, void __user *arg, size_t size)
@@ -138,8 +132,11 @@ static long yab_pager_status(struct yab_region *region, void __user *arg, size_t
 	struct yab_status status = {
 		.pages = region->pagemap.pages,
 		.present = atomic64_read(&region->pagemap.present_count),
-		.faults = yab_queue_total(&region->queue),
+		.faults = yab_region_faults(region),
+		.failed = yab_failed_pages(&region->failed),
 		.state = yab_region_state(region),
+		.flags = READ_ONCE(region->tracking) == YAB_TRACKING_ON ? YAB_STATUS_TRACKING : 0,
+		.queues = region->queue_count,
 	};
 
 	if (size < sizeof(status))
@@ -159,9 +156,19 @@ static long yab_pager_ioctl(struct file *file, unsigned int cmd, unsigned long a
 		return -ENOTTY;
 	switch (_IOC_NR(cmd)) {
 	case _IOC_NR(YAB_IOC_DECLARE):
-		return yab_pager_declare(region, user, _IOC_SIZE(cmd));
+		return yab_declare_ioctl(region, user, _IOC_SIZE(cmd));
 	case _IOC_NR(YAB_IOC_STATUS):
 		return yab_pager_status(region, user, _IOC_SIZE(cmd));
+	case _IOC_NR(YAB_IOC_MEMORY):
+		return yab_pager_open_memory(region);
+	case _IOC_NR(YAB_IOC_QUEUE):
+		return yab_pager_open_queue(file, user, _IOC_SIZE(cmd));
+	case _IOC_NR(YAB_IOC_PRESENT):
+		return yab_bitmap_ioctl(region, user, _IOC_SIZE(cmd), &yab_bitmap_present);
+	case _IOC_NR(YAB_IOC_TRACK):
+		return yab_tracking_ioctl(region, user, _IOC_SIZE(cmd));
+	case _IOC_NR(YAB_IOC_DIRTY):
+		return yab_bitmap_ioctl(region, user, _IOC_SIZE(cmd), &yab_tracking_dirty);
 	default:
 		return -ENOTTY;
 	}
@@ -171,7 +178,7 @@ static int yab_pager_release(struct inode *inode, struct file *file)
 {
 	struct yab_region *region = file->private_data;
 
-	yab_region_orphan(region);
+	yab_region_detach(region);
 	yab_region_put(region);
 	return 0;
 }
@@ -186,8 +193,17 @@ static const struct file_operations yab_pager_fops = {
 	.llseek = noop_llseek,
 };
 
-/* Takes over the caller's use of @region; on failure it stays the caller's. */
-struct file *yab_pager_file(struct yab_region *region)
+/*
+ * A new file descriptor for the pager of @region. It takes over the caller's use of the
+ * region, also if it fails.
+ */
+int yab_pager_open(struct yab_region *region)
 {
-	return anon_inode_getfile("[yabusame]", &yab_pager_fops, region, O_RDWR | O_CLOEXEC);
+	int fd = anon_inode_getfd("[yabusame]", &yab_pager_fops, region, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0) {
+		yab_region_detach(region);
+		yab_region_put(region);
+	}
+	return fd;
 }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <linux/uaccess.h>
 
 #include "queue.h"
 
-/* Faults that go to user space in one copy. */
-#define YAB_QUEUE_BATCH		16
+/* Faults that go to user space in one copy: few, since kernels may clear the stack for them. */
+#define YAB_QUEUE_BATCH		4
 
 /* Pages that a repeat looks through before it lets others run. */
 #define YAB_QUEUE_STRETCH	BIT_ULL(20)
 
-int yab_queue_init(struct yab_queue *queue)
+int yab_queue_init(struct yab_queue *queue, unsigned int index, unsigned int count)
 {
 	BUILD_BUG_ON_NOT_POWER_OF_2(YAB_QUEUE_SIZE);
 
@@ -22,6 +22,8 @@ int yab_queue_init(struct yab_queue *queue)
 	init_waitqueue_head(&queue->readers);
 	spin_lock_init(&queue->lock);
 	mutex_init(&queue->repeat_lock);
+	queue->index = index;
+	queue->count = count;
 	return 0;
 }
 
@@ -36,28 +38,34 @@ static void yab_queue_notify(struct yab_queue *queue)
 		wake_up_interruptible_poll(&queue->readers, EPOLLIN | EPOLLRDNORM);
 }
 
-/* The page's wanted bit is set already: a repeat that starts now finds it. */
-void yab_queue_push(struct yab_queue *queue, u64 page, u32 flags)
+/* The page is marked already: a repeat that starts now finds it. */
+void yab_queue_push(struct yab_queue *queue, u64 page, u32 flags, u64 now)
 {
-	u64 now = ktime_get_ns();
-
 	spin_lock(&queue->lock);
 	queue->total++;
 	if (queue->head - queue->tail < YAB_QUEUE_SIZE) {
-		struct yab_fault *fault = &queue->ring[queue->head++ % YAB_QUEUE_SIZE];
+		struct yab_fault *fault = &queue->ring[queue->head % YAB_QUEUE_SIZE];
 
 		*fault = (struct yab_fault){ .page = page, .time_ns = now, .flags = flags };
+		WRITE_ONCE(queue->head, queue->head + 1);
 	} else {
-		queue->repeat = true;
+		WRITE_ONCE(queue->repeat, true);
 	}
 	spin_unlock(&queue->lock);
 	yab_queue_notify(queue);
 }
 
-bool yab_queue_has_some(struct yab_queue *queue)
+static bool yab_queue_has_some(struct yab_queue *queue)
 {
 	return READ_ONCE(queue->head) != READ_ONCE(queue->tail) ||
 	       READ_ONCE(queue->repeat) || READ_ONCE(queue->repeating);
+}
+
+__poll_t yab_queue_poll(struct yab_queue *queue)
+{
+	if (READ_ONCE(queue->closed))
+		return EPOLLERR;
+	return yab_queue_has_some(queue) ? EPOLLIN | EPOLLRDNORM : 0;
 }
 
 u64 yab_queue_total(struct yab_queue *queue)
@@ -74,15 +82,16 @@ u64 yab_queue_total(struct yab_queue *queue)
 static unsigned int yab_queue_pop(struct yab_queue *queue, const struct yab_pagemap *map,
 				  struct yab_fault *faults, unsigned int max)
 {
-	unsigned int n = 0;
+	unsigned int n = 0, tail;
 
 	spin_lock(&queue->lock);
-	while (n < max && queue->tail != queue->head) {
-		const struct yab_fault *fault = &queue->ring[queue->tail++ % YAB_QUEUE_SIZE];
+	for (tail = queue->tail; n < max && tail != queue->head; tail++) {
+		const struct yab_fault *fault = &queue->ring[tail % YAB_QUEUE_SIZE];
 
 		if (!yab_pagemap_is_present(map, fault->page))
 			faults[n++] = *fault;
 	}
+	WRITE_ONCE(queue->tail, tail);
 	spin_unlock(&queue->lock);
 	return n;
 }
@@ -90,9 +99,48 @@ static unsigned int yab_queue_pop(struct yab_queue *queue, const struct yab_page
 static void yab_queue_set_repeat(struct yab_queue *queue)
 {
 	spin_lock(&queue->lock);
-	queue->repeat = true;
+	WRITE_ONCE(queue->repeat, true);
 	spin_unlock(&queue->lock);
 	yab_queue_notify(queue);
+}
+
+/* For a new pager: whatever waits is reported again, and once. */
+void yab_queue_restart(struct yab_queue *queue)
+{
+	mutex_lock(&queue->repeat_lock);
+	spin_lock(&queue->lock);
+	WRITE_ONCE(queue->tail, queue->head);
+	WRITE_ONCE(queue->repeat, true);
+	spin_unlock(&queue->lock);
+	WRITE_ONCE(queue->repeating, false);
+	mutex_unlock(&queue->repeat_lock);
+}
+
+/* Readers get an error from now on, those that wait as well. */
+void yab_queue_close(struct yab_queue *queue)
+{
+	spin_lock(&queue->lock);
+	WRITE_ONCE(queue->closed, true);
+	spin_unlock(&queue->lock);
+	wake_up_all(&queue->readers);
+}
+
+/*
+ * How far a repeat looks from @page on in one go: to the end of the stripe. Sets @page
+ * to the next stripe of this queue if it is in none.
+ */
+static u64 yab_queue_limit(const struct yab_queue *queue, const struct yab_pagemap *map, u64 *page)
+{
+	u64 stripe;
+
+	if (queue->count == 1)
+		return min(map->pages, *page + YAB_QUEUE_STRETCH);
+	stripe = *page / YAB_QUEUE_STRIPE;
+	if (stripe % queue->count != queue->index) {
+		stripe += (queue->index + queue->count - stripe % queue->count) % queue->count;
+		*page = min(map->pages, stripe * YAB_QUEUE_STRIPE);
+	}
+	return min(map->pages, (stripe + 1) * YAB_QUEUE_STRIPE);
 }
 
 static unsigned int yab_queue_repeat(struct yab_queue *queue, const struct yab_pagemap *map,
@@ -106,7 +154,7 @@ static unsigned int yab_queue_repeat(struct yab_queue *queue, const struct yab_p
 		/* Cleared before the bits are read, so that none slips between. */
 		spin_lock(&queue->lock);
 		WRITE_ONCE(queue->repeating, queue->repeat);
-		queue->repeat = false;
+		WRITE_ONCE(queue->repeat, false);
 		spin_unlock(&queue->lock);
 		if (!queue->repeating)
 			goto out_unlock;
@@ -114,7 +162,7 @@ static unsigned int yab_queue_repeat(struct yab_queue *queue, const struct yab_p
 	}
 	page = queue->next;
 	while (n < max && page < map->pages && !signal_pending(current)) {
-		u64 limit = min(map->pages, page + YAB_QUEUE_STRETCH);
+		u64 limit = yab_queue_limit(queue, map, &page);
 
 		page = yab_pagemap_next_wanted(map, page, limit);
 		if (page < limit)
@@ -135,12 +183,9 @@ out_unlock:
 	return n;
 }
 
-/*
- * Fills @to with up to @count faults and returns how many there were, which is
- * 0 when nothing is queued. Does not wait.
- */
-ssize_t yab_queue_read(struct yab_queue *queue, const struct yab_pagemap *map,
-		       struct yab_fault __user *to, size_t count)
+/* Up to @count faults, or 0 when nothing is queued. Does not wait. */
+static ssize_t yab_queue_take(struct yab_queue *queue, const struct yab_pagemap *map,
+			      struct yab_fault __user *to, size_t count)
 {
 	struct yab_fault faults[YAB_QUEUE_BATCH];
 	size_t done = 0;
@@ -149,7 +194,7 @@ ssize_t yab_queue_read(struct yab_queue *queue, const struct yab_pagemap *map,
 		unsigned int max = min_t(size_t, count - done, YAB_QUEUE_BATCH);
 		unsigned int n = yab_queue_pop(queue, map, faults, max);
 
-		if (!n)
+		if (!n && (READ_ONCE(queue->repeat) || READ_ONCE(queue->repeating)))
 			n = yab_queue_repeat(queue, map, faults, max);
 		if (!n)
 			break;
@@ -159,6 +204,35 @@ ssize_t yab_queue_read(struct yab_queue *queue, const struct yab_pagemap *map,
 			return done ?: -EFAULT;
 		}
 		done += n;
+		if (n < max && !yab_queue_has_some(queue))
+			break;
 	}
 	return done;
+}
+
+/*
+ * Fills @to with up to @count faults and returns how many there were: at least one. -EAGAIN
+ * if there is none and the caller does not want to wait, -EIO when the queue is closed.
+ */
+ssize_t yab_queue_read(struct yab_queue *queue, const struct yab_pagemap *map,
+		       struct yab_fault __user *to, size_t count, bool wait)
+{
+	ssize_t n;
+	int ret;
+
+	for (;;) {
+		if (READ_ONCE(queue->closed))
+			return -EIO;
+		n = yab_queue_take(queue, map, to, count);
+		if (n)
+			return n;
+		if (!wait)
+			return -EAGAIN;
+		/* A repeat that a signal has stopped still counts as something to read. */
+		if (signal_pending(current))
+			return -ERESTARTSYS;
+		ret = wait_event_interruptible(queue->readers, yab_queue_poll(queue));
+		if (ret)
+			return ret;
+	}
 }

@@ -6,6 +6,9 @@
 #include <linux/spinlock.h>
 #include <linux/types.h>
 
+struct mm_struct;
+struct task_struct;
+
 #define YAB_BUCKET_BITS		8
 
 /*
@@ -21,13 +24,30 @@ struct yab_waiters {
 	struct yab_bucket *buckets;
 };
 
+/*
+ * One task's wait. Lives on its stack, until it has left its bucket: it enters the
+ * bucket by yab_waiters_enter() and leaves it by yab_waiters_sleep().
+ */
+struct yab_waiter {
+	struct list_head link;	/* guarded by the bucket's lock */
+	struct task_struct *task;
+	u64 page;
+	/* Where the page was touched (compared, never followed), and when. */
+	const struct mm_struct *mm;
+	unsigned long address;
+	u64 since_ns;
+};
+
 typedef bool (*yab_waiters_done_fn)(void *arg, u64 page);
 
 int yab_waiters_init(struct yab_waiters *waiters);
 void yab_waiters_destroy(struct yab_waiters *waiters);
-bool yab_waiters_sleep(struct yab_waiters *waiters, u64 page, unsigned int task_state,
-		       yab_waiters_done_fn done, void *arg);
+void yab_waiters_enter(struct yab_waiters *waiters, struct yab_waiter *waiter);
+bool yab_waiters_sleep(struct yab_waiters *waiters, struct yab_waiter *waiter,
+		       unsigned int task_state, yab_waiters_done_fn done, void *arg);
 void yab_waiters_wake(struct yab_waiters *waiters, u64 page);
 void yab_waiters_wake_all(struct yab_waiters *waiters);
+void yab_waiters_release(struct yab_waiters *waiters, const struct mm_struct *mm,
+			 unsigned long start, unsigned long end);
 
 #endif /* YAB_WAITERS_H */

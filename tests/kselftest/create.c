@@ -98,7 +98,7 @@ static void check_arguments(void)
 	request = make_request("kselftest-a", 1ULL << 60, memory);
 	refused(&request, EFBIG, "size beyond the limit");
 	request = make_request("kselftest-a", size, memory);
-	request.flags = 1;
+	request.flags = YAB_CREATE_KEEP << 1;
 	refused(&request, EINVAL, "unknown flag");
 	request.flags = 0;
 	request.mode = 01600;

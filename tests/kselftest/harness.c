@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -114,7 +115,7 @@ struct yab_create make_request(const char *name, uint64_t size, int memory)
 	return request;
 }
 
-void fixture_open(struct fixture *f, size_t pages)
+void fixture_open_with(struct fixture *f, size_t pages, const struct yab_create *wish)
 {
 	static unsigned int serial;
 	int control = open_control();
@@ -125,6 +126,9 @@ void fixture_open(struct fixture *f, size_t pages)
 	f->pages = pages;
 	f->memory = make_memory(pages * page_size);
 	request = make_request(f->name, pages * page_size, f->memory);
+	request.flags = wish->flags;
+	request.orphan_limit_ms = wish->orphan_limit_ms;
+	request.queues = wish->queues;
 	f->pager = ioctl(control, YAB_IOC_CREATE, &request);
 	if (f->pager < 0)
 		tap_bail("YAB_IOC_CREATE of %s", f->name);
@@ -138,6 +142,13 @@ void fixture_open(struct fixture *f, size_t pages)
 		tap_bail("mmap %s", f->path);
 }
 
+void fixture_open(struct fixture *f, size_t pages)
+{
+	static const struct yab_create plain;
+
+	fixture_open_with(f, pages, &plain);
+}
+
 void fixture_close(struct fixture *f)
 {
 	munmap(f->map, f->pages * page_size);
@@ -145,6 +156,68 @@ void fixture_close(struct fixture *f)
 	close(f->node);
 	close(f->pager);
 	close(f->memory);
+}
+
+static int call_by_name(unsigned long call, const char *name, uint64_t flags)
+{
+	struct yab_target target = { .flags = flags };
+	int control = open_control();
+	int ret, error;
+
+	memcpy(target.name, name, strnlen(name, sizeof(target.name)));
+	ret = ioctl(control, call, &target);
+	error = errno;
+	close(control);
+	errno = error;
+	return ret;
+}
+
+int attach(const char *name)
+{
+	return call_by_name(YAB_IOC_ATTACH, name, 0);
+}
+
+int fail(const char *name)
+{
+	return call_by_name(YAB_IOC_FAIL, name, 0);
+}
+
+int remove_region(const char *name, uint64_t flags)
+{
+	return call_by_name(YAB_IOC_REMOVE, name, flags);
+}
+
+bool node_exists(const struct fixture *f)
+{
+	struct stat st;
+
+	return !stat(f->path, &st);
+}
+
+const char *attribute(const struct fixture *f, const char *name)
+{
+	static char value[512];
+	char path[160];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/class/yabusame/%s/%s", f->name, name);
+	file = fopen(path, "r");
+	if (!file || !fgets(value, sizeof(value), file))
+		tap_bail("%s", path);
+	fclose(file);
+	value[strcspn(value, "\n")] = '\0';
+	return value;
+}
+
+bool attribute_is(const struct fixture *f, const char *name, const char *value)
+{
+	return !strcmp(attribute(f, name), value);
+}
+
+void wait_until_attribute(const struct fixture *f, const char *name, const char *value)
+{
+	while (!attribute_is(f, name, value))
+		sched_yield();
 }
 
 struct yab_fault next_fault(struct fixture *f)
@@ -163,12 +236,35 @@ bool no_fault(struct fixture *f)
 	return poll(&poller, 1, 0) == 0;
 }
 
-long declare(int pager, uint64_t page, uint64_t count)
+long declare_as(int pager, uint64_t page, uint64_t count, uint32_t state)
 {
-	struct yab_range range = { .page = page, .count = count, .state = YAB_RANGE_PRESENT };
+	struct yab_range range = { .page = page, .count = count, .state = state };
 	struct yab_declare request = { .ranges = (uintptr_t)&range, .count = 1 };
 
 	return ioctl(pager, YAB_IOC_DECLARE, &request) ? -1 : (long)range.fresh;
+}
+
+long declare(int pager, uint64_t page, uint64_t count)
+{
+	return declare_as(pager, page, count, YAB_RANGE_PRESENT);
+}
+
+long get_bitmap(int pager, unsigned long call, uint64_t page, uint64_t count, uint64_t *bits)
+{
+	struct yab_bitmap request = { .page = page, .count = count, .bits = (uintptr_t)bits };
+
+	return ioctl(pager, call, &request) ? -1 : (long)request.set;
+}
+
+int track(int pager, bool on)
+{
+	struct yab_track request = { .flags = on ? YAB_TRACK_ON : 0 };
+	int ret;
+
+	do
+		ret = ioctl(pager, YAB_IOC_TRACK, &request);
+	while (ret && errno == EAGAIN);
+	return ret;
 }
 
 struct yab_status get_status(struct fixture *f)

@@ -37,7 +37,21 @@ int make_memory(size_t size);	/* a memfd that is sealed against shrinking */
 struct yab_create make_request(const char *name, uint64_t size, int memory);
 
 void fixture_open(struct fixture *f, size_t pages);
+/* With these flags, orphan_limit_ms and queues; all else as fixture_open() does it. */
+void fixture_open_with(struct fixture *f, size_t pages, const struct yab_create *wish);
 void fixture_close(struct fixture *f);
+
+/* Calls on the control node by name: what the ioctl returns (-1 with errno). */
+int attach(const char *name);
+int fail(const char *name);
+int remove_region(const char *name, uint64_t flags);
+
+bool node_exists(const struct fixture *f);
+/* The first line of /sys/class/yabusame/NAME/ATTRIBUTE, in a static buffer. */
+const char *attribute(const struct fixture *f, const char *name);
+bool attribute_is(const struct fixture *f, const char *name, const char *value);
+/* Polls until it is so: what happens without a call can be waited for only like that. */
+void wait_until_attribute(const struct fixture *f, const char *name, const char *value);
 
 /* The next fault; waits for it. */
 struct yab_fault next_fault(struct fixture *f);
@@ -45,6 +59,11 @@ struct yab_fault next_fault(struct fixture *f);
 bool no_fault(struct fixture *f);
 /* The pages fresh, or -1 with errno. */
 long declare(int pager, uint64_t page, uint64_t count);
+long declare_as(int pager, uint64_t page, uint64_t count, uint32_t state);
+/* YAB_IOC_PRESENT or YAB_IOC_DIRTY; the bits set, or -1 with errno. */
+long get_bitmap(int pager, unsigned long call, uint64_t page, uint64_t count, uint64_t *bits);
+/* YAB_IOC_TRACK, again while it says EAGAIN. */
+int track(int pager, bool on);
 struct yab_status get_status(struct fixture *f);
 
 /* Content of @page that no other page has, in all its bytes. */

@@ -9,32 +9,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
-
-static bool exists(const struct fixture *f)
-{
-	struct stat st;
-
-	return !stat(f->path, &st);
-}
-
-static void read_attribute(const struct fixture *f, const char *attribute, char *value, size_t size)
-{
-	char path[160];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/sys/class/yabusame/%s/%s", f->name, attribute);
-	file = fopen(path, "r");
-	if (!file || !fgets(value, size, file))
-		tap_bail("%s", path);
-	fclose(file);
-	value[strcspn(value, "\n")] = '\0';
-}
 
 static void check_killed_waiter(void)
 {
@@ -63,7 +42,7 @@ static void check_killed_waiter(void)
 	declare(f.pager, 2, 1);
 	toucher_join(&t);
 	fixture_close(&f);
-	tap_ok(!exists(&f), "and nothing is left");
+	tap_ok(!node_exists(&f), "and nothing is left");
 }
 
 /* The mapping goes while a fault on it waits with its lock dropped. */
@@ -97,14 +76,12 @@ static void check_unmap(void)
 	munmap(f.map, 4 * page_size);
 	close(f.node);
 	(void)!write(fds[1], "", 1);
-	wait_until_asleep(pid);
-	tap_ok(exists(&f), "unmapped by all while a fault waits");
-	declare(f.pager, 0, 4);
 	waitpid(pid, &status, 0);
 	tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV,
 	       "the waiter wakes to a mapping that is gone: SIGSEGV");
+	tap_ok(node_exists(&f), "unmapped by all the region is its pager's");
 	close(f.pager);
-	tap_ok(!exists(&f), "and nothing is left");
+	tap_ok(!node_exists(&f), "and nothing is left");
 	close(f.memory);
 	munmap(f.view, 4 * page_size);
 }
@@ -112,24 +89,20 @@ static void check_unmap(void)
 static void check_orphan(void)
 {
 	struct fixture f;
-	char state[32];
 	int status;
 	pid_t pid;
 
 	fixture_open(&f, 4);
 	f.view[0] = 5;
 	declare(f.pager, 0, 1);
-	read_attribute(&f, "state", state, sizeof(state));
-	tap_ok(!strcmp(state, "filling"), "sysfs: state filling");
-	read_attribute(&f, "present", state, sizeof(state));
-	tap_ok(!strcmp(state, "1"), "sysfs: one page present");
+	tap_ok(attribute_is(&f, "state", "filling"), "sysfs: state filling");
+	tap_ok(attribute_is(&f, "present", "1"), "sysfs: one page present");
 	pid = child_touch(f.map + page_size);
 	next_fault(&f);
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	close(f.pager);
-	read_attribute(&f, "state", state, sizeof(state));
-	tap_ok(!strcmp(state, "orphaned"), "the pager goes: orphaned");
+	tap_ok(attribute_is(&f, "state", "orphaned"), "the pager goes: orphaned");
 	tap_ok(f.map[0] == 5, "present pages still work");
 	pid = child_touch(f.map + page_size);
 	wait_until_asleep(pid);
@@ -138,7 +111,7 @@ static void check_orphan(void)
 	tap_ok(WIFSIGNALED(status), "missing ones wait, and the waiter can be killed");
 	munmap(f.map, 4 * page_size);
 	close(f.node);
-	tap_ok(!exists(&f), "without users an orphan goes");
+	tap_ok(!node_exists(&f), "without users an orphan goes");
 	close(f.memory);
 	munmap(f.view, 4 * page_size);
 }
@@ -146,13 +119,11 @@ static void check_orphan(void)
 static void check_complete(void)
 {
 	struct fixture f;
-	char state[32];
 
 	fixture_open(&f, 4);
 	memset(f.view, 3, 4 * page_size);
 	declare(f.pager, 0, 4);
-	read_attribute(&f, "state", state, sizeof(state));
-	tap_ok(!strcmp(state, "complete"), "sysfs: state complete");
+	tap_ok(attribute_is(&f, "state", "complete"), "sysfs: state complete");
 	close(f.pager);
 	close(f.memory);
 	munmap(f.view, 4 * page_size);
@@ -160,7 +131,7 @@ static void check_complete(void)
 	       "complete, the region works without pager and memory fd");
 	munmap(f.map, 4 * page_size);
 	close(f.node);
-	tap_ok(!exists(&f), "and goes with its last user");
+	tap_ok(!node_exists(&f), "and goes with its last user");
 }
 
 /* fork() and mremap() make VMAs that hold the region, too. */
@@ -188,7 +159,7 @@ static void check_copies(void)
 	waitpid(pid, &status, 0);
 	tap_ok(WIFEXITED(status) && WEXITSTATUS(status) == 33, "and sees the content");
 	fixture_close(&f);
-	tap_ok(!exists(&f), "nothing is left");
+	tap_ok(!node_exists(&f), "nothing is left");
 }
 
 /*

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Calls that copy one bit a page to user space. */
+#include <linux/bitops.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "bitmap.h"
+#include "region.h"
+
+/* Words that are copied in one go; bounded by the stack. */
+#define YAB_BITMAP_WORDS	64
+
+static int yab_bitmap_check(const struct yab_region *region, const struct yab_bitmap *bitmap)
+{
+	u64 pages = region->pagemap.pages;
+
+	if (bitmap->flags || bitmap->reserved || !bitmap->count || bitmap->page % 64)
+		return -EINVAL;
+	if (bitmap->page >= pages || bitmap->count > pages - bitmap->page)
+		return -ERANGE;
+	return 0;
+}
+
+static int yab_bitmap_copy(struct yab_region *region, struct yab_bitmap *bitmap,
+			   const struct yab_bitmap_source *source)
+{
+	u64 __user *to = u64_to_user_ptr(bitmap->bits);
+	u64 page = bitmap->page, left = bitmap->count;
+	u64 bits[YAB_BITMAP_WORDS];
+
+	while (left) {
+		u64 count = min_t(u64, left, YAB_BITMAP_WORDS * 64);
+		size_t words = DIV_ROUND_UP(count, 64), i;
+		int ret;
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		ret = source->fetch(region, page, bits, count);
+		if (ret)
+			return ret;
+		if (copy_to_user(to, bits, words * sizeof(*bits))) {
+			if (source->put_back)
+				source->put_back(region, page, bits, count);
+			return -EFAULT;
+		}
+		for (i = 0; i < words; i++)
+			bitmap->set += hweight64(bits[i]);
+		to += words;
+		page += count;
+		left -= count;
+		cond_resched();
+	}
+	return 0;
+}
+
+long yab_bitmap_ioctl(struct yab_region *region, void __user *arg, size_t size,
+		      const struct yab_bitmap_source *source)
+{
+	struct yab_bitmap __user *user = arg;
+	struct yab_bitmap bitmap;
+	int ret;
+
+	if (size < sizeof(bitmap))
+		return -EINVAL;
+	ret = copy_struct_from_user(&bitmap, sizeof(bitmap), arg, size);
+	if (ret)
+		return ret;
+	ret = yab_bitmap_check(region, &bitmap);
+	if (ret)
+		return ret;
+	bitmap.set = 0;
+	ret = yab_bitmap_copy(region, &bitmap, source);
+	if (ret)
+		return ret;
+	return put_user(bitmap.set, &user->set);
+}
+
+static int yab_bitmap_fetch_present(struct yab_region *region, u64 page, u64 *bits, u64 count)
+{
+	yab_pagemap_copy_present(&region->pagemap, page, bits, count);
+	return 0;
+}
+
+const struct yab_bitmap_source yab_bitmap_present = {
+	.fetch = yab_bitmap_fetch_present,
+};

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+/* YAB_IOC_DECLARE: what the pager says of ranges of pages. */
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "declare.h"
+#include "memory.h"
+#include "region.h"
+#include "trace.h"
+
+/* Pages that are declared before others may run: a quarter of a million atomics at most. */
+#define YAB_DECLARE_STRETCH	BIT_ULL(24)
+
+/* The same where content is dropped and no other declaration can go on meanwhile. */
+#define YAB_DECLARE_DROP_STRETCH	BIT_ULL(18)
+
+static int yab_declare_check(const struct yab_region *region, const struct yab_range *range)
+{
+	u64 pages = region->pagemap.pages;
+
+	if (range->state > YAB_RANGE_DISCARDED || range->reserved)
+		return -EINVAL;
+	if (!range->count || range->page >= pages || range->count > pages - range->page)
+		return -ERANGE;
+	return 0;
+}
+
+static int yab_declare_present(struct yab_region *region, u64 page, u64 count, u64 *fresh)
+{
+	down_read(&region->declare_lock);
+	*fresh = yab_region_declare(region, page, count);
+	up_read(&region->declare_lock);
+	return 0;
+}
+
+/* Only missing pages: a present one is the guest's. */
+static int yab_declare_zero(struct yab_region *region, u64 page, u64 count, u64 *fresh)
+{
+	const struct yab_pagemap *map = &region->pagemap;
+	u64 end = page + count;
+	int ret = 0;
+
+	down_write(&region->declare_lock);
+	while ((page = yab_pagemap_next_missing(map, page, end)) < end) {
+		count = yab_pagemap_next_present(map, page, end) - page;
+		ret = yab_memory_drop(region->memory, page, count);
+		if (ret)
+			break;
+		*fresh += yab_region_declare(region, page, count);
+		page += count;
+	}
+	up_write(&region->declare_lock);
+	return ret;
+}
+
+static int yab_declare_discarded(struct yab_region *region, u64 page, u64 count, u64 *fresh)
+{
+	u64 i;
+	int ret;
+
+	down_write(&region->declare_lock);
+	ret = yab_memory_drop(region->memory, page, count);
+	if (!ret) {
+		*fresh = yab_region_declare(region, page, count);
+		if (region->tracking != YAB_TRACKING_OFF)
+			for (i = 0; i < count; i++)
+				yab_pagemap_mark(&region->pagemap, page + i);
+	}
+	up_write(&region->declare_lock);
+	return ret;
+}
+
+/* Only missing pages here, too. */
+static int yab_declare_failed(struct yab_region *region, u64 page, u64 count, u64 *fresh)
+{
+	const struct yab_pagemap *map = &region->pagemap;
+	u64 end = page + count;
+
+	while ((page = yab_pagemap_next_missing(map, page, end)) < end) {
+		u64 some;
+		int ret;
+
+		count = yab_pagemap_next_present(map, page, end) - page;
+		ret = yab_region_declare_failed(region, page, count, &some);
+		if (ret)
+			return ret;
+		*fresh += some;
+		page += count;
+	}
+	return 0;
+}
+
+static int yab_declare_stretch(struct yab_region *region, u32 state, u64 page, u64 count,
+			       u64 *fresh)
+{
+	switch (state) {
+	case YAB_RANGE_PRESENT:
+		return yab_declare_present(region, page, count, fresh);
+	case YAB_RANGE_ZERO:
+		return yab_declare_zero(region, page, count, fresh);
+	case YAB_RANGE_DISCARDED:
+		return yab_declare_discarded(region, page, count, fresh);
+	case YAB_RANGE_FAILED:
+		return yab_declare_failed(region, page, count, fresh);
+	default:
+		return -EINVAL;
+	}
+}
+
+/* A long range takes its time: others get theirs, and the caller can be killed. */
+static int yab_declare_apply(struct yab_region *region, struct yab_range *range)
+{
+	u64 stretch = range->state == YAB_RANGE_ZERO || range->state == YAB_RANGE_DISCARDED ?
+		      YAB_DECLARE_DROP_STRETCH : YAB_DECLARE_STRETCH;
+	u64 page = range->page, left = range->count;
+	int ret = 0;
+
+	range->fresh = 0;
+	while (left && !ret) {
+		u64 count = min(left, stretch), fresh = 0;
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (yab_region_state(region) == YAB_STATE_FAILED)
+			return -EIO;
+		ret = yab_declare_stretch(region, range->state, page, count, &fresh);
+		range->fresh += fresh;
+		page += count;
+		left -= count;
+		cond_resched();
+	}
+	trace_yabusame_present(yab_region_name(region), range->page, range->count, range->fresh,
+			       range->state);
+	return ret;
+}
+
+static int yab_declare_fetch(struct yab_range *range, const struct yab_range __user *from)
+{
+	if (!user_read_access_begin(from, sizeof(*from)))
+		return -EFAULT;
+	unsafe_get_user(range->page, &from->page, err_fault);
+	unsafe_get_user(range->count, &from->count, err_fault);
+	unsafe_get_user(range->state, &from->state, err_fault);
+	unsafe_get_user(range->reserved, &from->reserved, err_fault);
+	user_read_access_end();
+	return 0;
+
+err_fault:
+	user_read_access_end();
+	return -EFAULT;
+}
+
+/*
+ * Goes through the caller's array in place, so that nothing is allocated while
+ * somebody waits for these pages. Called twice: to check the whole array and to
+ * apply it. The second time checks again, because the caller may have changed the array
+ * meanwhile.
+ */
+static int yab_declare_walk(struct yab_region *region, struct yab_range __user *ranges, u32 count,
+			    bool apply)
+{
+	struct yab_range range;
+	u32 i;
+	int ret;
+
+	for (i = 0; i < count; i++) {
+		ret = yab_declare_fetch(&range, &ranges[i]);
+		if (!ret)
+			ret = yab_declare_check(region, &range);
+		if (!ret && apply)
+			ret = yab_declare_apply(region, &range);
+		if (ret)
+			return ret;
+		if (apply && put_user(range.fresh, &ranges[i].fresh))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+long yab_declare_ioctl(struct yab_region *region, void __user *arg, size_t size)
+{
+	struct yab_range __user *ranges;
+	struct yab_declare declare;
+	int ret;
+
+	if (size < sizeof(declare))
+		return -EINVAL;
+	ret = copy_struct_from_user(&declare, sizeof(declare), arg, size);
+	if (ret)
+		return ret;
+	if (declare.flags || !declare.count || declare.count > YAB_RANGES_MAX)
+		return -EINVAL;
+	ranges = u64_to_user_ptr(declare.ranges);
+	ret = yab_declare_walk(region, ranges, declare.count, false);
+	if (ret)
+		return ret;
+	return yab_declare_walk(region, ranges, declare.count, true);
+}
