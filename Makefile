@@ -10,7 +10,7 @@ BUILD := $(CURDIR)/build
 VERSION := 0.1
 
 .DEFAULT_GOAL := all
-.PHONY: all modules daemon kselftest lab-tools unit setup check demo bench lint install clean help
+.PHONY: all modules daemon kselftest lab-tools unit setup check demo bench bench-kernel bench-kernel-programs lint install clean help
 
 all: daemon kselftest ## daemons and tools, the module's tests, and the module if it can be built here
 	@if [ -e $(KDIR)/Makefile ]; then $(MAKE) modules; else \
@@ -39,6 +39,15 @@ $(BUILD)/bin/%: tests/migration/%.c include/uapi/linux/yabusame.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(CFLAGS) -Wall -Wextra -Werror -Iinclude/uapi $< -o $@
 
+BENCHES := $(patsubst tests/bench/kernel/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/kernel/*.c))
+
+bench-kernel-programs: $(BENCHES)
+
+$(BUILD)/bench/%: tests/bench/kernel/%.c tests/bench/kernel/bench.h tests/kselftest/harness.c \
+		tests/kselftest/harness.h include/uapi/linux/yabusame.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(CFLAGS) -Wall -Wextra -Werror -Iinclude/uapi -pthread $(filter %.c,$^) -o $@
+
 unit: ## unit tests, with sanitizers
 	$(MAKE) -C tests/unit check SANITIZE=1
 
@@ -53,6 +62,9 @@ demo: setup ## a real guest moves between two hosts
 
 bench: setup ## the figures of docs/measurements.md
 	@tests/bench/run
+
+bench-kernel: setup ## instructions of the module's fault path, mappings and declarations
+	@tests/bench/kernel/run
 
 lint: ## style and static checks
 	@tests/lint
@@ -72,4 +84,4 @@ clean: ## remove what was built (and the lab's kernels)
 	rm -f kmod/*.o kmod/*.ko kmod/*.mod kmod/*.mod.c kmod/.*.cmd kmod/modules.order kmod/Module.symvers
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -11,8 +11,8 @@
 /* Pages that are declared before others may run: a quarter of a million atomics at most. */
 #define YAB_DECLARE_STRETCH	BIT_ULL(24)
 
-/* The same where content is dropped and no other declaration can go on meanwhile. */
-#define YAB_DECLARE_DROP_STRETCH	BIT_ULL(18)
+/* The same where no other declaration can go on meanwhile. */
+#define YAB_DECLARE_ALONE_STRETCH	BIT_ULL(18)
 
 static int yab_declare_check(const struct yab_region *region, const struct yab_range *range)
 {
@@ -70,24 +70,26 @@ static int yab_declare_discarded(struct yab_region *region, u64 page, u64 count,
 	return ret;
 }
 
-/* Only missing pages here, too. */
+/* Only missing pages here, too. No declaration may come between a page and its mark. */
 static int yab_declare_failed(struct yab_region *region, u64 page, u64 count, u64 *fresh)
 {
 	const struct yab_pagemap *map = &region->pagemap;
 	u64 end = page + count;
+	int ret = 0;
 
+	down_write(&region->declare_lock);
 	while ((page = yab_pagemap_next_missing(map, page, end)) < end) {
 		u64 some;
-		int ret;
 
 		count = yab_pagemap_next_present(map, page, end) - page;
 		ret = yab_region_declare_failed(region, page, count, &some);
 		if (ret)
-			return ret;
+			break;
 		*fresh += some;
 		page += count;
 	}
-	return 0;
+	up_write(&region->declare_lock);
+	return ret;
 }
 
 static int yab_declare_stretch(struct yab_region *region, u32 state, u64 page, u64 count,
@@ -110,8 +112,8 @@ static int yab_declare_stretch(struct yab_region *region, u32 state, u64 page, u
 /* A long range takes its time: others get theirs, and the caller can be killed. */
 static int yab_declare_apply(struct yab_region *region, struct yab_range *range)
 {
-	u64 stretch = range->state == YAB_RANGE_ZERO || range->state == YAB_RANGE_DISCARDED ?
-		      YAB_DECLARE_DROP_STRETCH : YAB_DECLARE_STRETCH;
+	u64 stretch = range->state == YAB_RANGE_PRESENT ? YAB_DECLARE_STRETCH :
+							  YAB_DECLARE_ALONE_STRETCH;
 	u64 page = range->page, left = range->count;
 	int ret = 0;
 

@@ -53,6 +53,18 @@ static inline bool yab_pagemap_want(struct yab_pagemap *map, u64 page)
 	return !test_and_set_bit(page, map->marked);
 }
 
+/* Does somebody wait for it (or did, when it was touched)? */
+static inline bool yab_pagemap_is_wanted(const struct yab_pagemap *map, u64 page)
+{
+	return test_bit(page, map->marked) && !yab_pagemap_is_present(map, page);
+}
+
+/* A missing page will not come: nobody waits for it. */
+static inline void yab_pagemap_forget(struct yab_pagemap *map, u64 page)
+{
+	clear_bit(page, map->marked);
+}
+
 /* A present page is written. */
 static inline void yab_pagemap_mark(struct yab_pagemap *map, u64 page)
 {

@@ -78,7 +78,7 @@ u64 yab_queue_total(struct yab_queue *queue)
 	return total;
 }
 
-/* Pages that arrived while their fault was queued are passed over. */
+/* Pages that arrived or failed while their fault was queued are passed over. */
 static unsigned int yab_queue_pop(struct yab_queue *queue, const struct yab_pagemap *map,
 				  struct yab_fault *faults, unsigned int max)
 {
@@ -88,7 +88,7 @@ static unsigned int yab_queue_pop(struct yab_queue *queue, const struct yab_page
 	for (tail = queue->tail; n < max && tail != queue->head; tail++) {
 		const struct yab_fault *fault = &queue->ring[tail % YAB_QUEUE_SIZE];
 
-		if (!yab_pagemap_is_present(map, fault->page))
+		if (yab_pagemap_is_wanted(map, fault->page))
 			faults[n++] = *fault;
 	}
 	WRITE_ONCE(queue->tail, tail);

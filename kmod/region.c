@@ -191,18 +191,29 @@ u64 yab_region_declare(struct yab_region *region, u64 page, u64 count)
 	return fresh;
 }
 
-/* -ENOSPC if there are too many failed ranges. */
+/*
+ * The pages are missing, and the caller holds the declare lock for writing. -ENOSPC if there
+ * are too many failed ranges.
+ */
 int yab_region_declare_failed(struct yab_region *region, u64 page, u64 count, u64 *fresh)
 {
 	struct yab_pagemap *map = &region->pagemap;
 	u64 end = page + count;
 	int ret;
 
+	lockdep_assert_held_write(&region->declare_lock);
 	ret = yab_failed_add(&region->failed, page, count, fresh);
 	if (ret)
 		return ret;
-	while ((page = yab_pagemap_next_wanted(map, page, end)) < end)
+	/*
+	 * As in a declaration: a fault marks its page before it looks whether that has failed,
+	 * so either it sees that or its mark is seen here.
+	 */
+	smp_mb();
+	while ((page = yab_pagemap_next_wanted(map, page, end)) < end) {
+		yab_pagemap_forget(map, page);
 		yab_waiters_wake(&region->waiters, page++);
+	}
 	return 0;
 }
 

@@ -70,7 +70,7 @@ struct yab_region {
 	/*
 	 * Held for reading while pages become present with what the memory file holds. For
 	 * writing while what it holds is dropped, lest a page that just became present
-	 * lose it, and while marks of present pages are cleared (see struct yab_pagemap).
+	 * lose it, and while marks are cleared (see struct yab_pagemap).
 	 */
 	struct rw_semaphore declare_lock;
 	struct mutex tracking_lock;	/* one start or stop at a time */

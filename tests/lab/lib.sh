@@ -62,18 +62,20 @@ lab_apt_paths()
 
 # lab_apt_init CODENAME: private sources for a machine of this release, lists not
 # older than a day. Bookworm has kernel 6.1 for both; QEMU 10 for Debian 12 and, at
-# times, its newest 6.12 are in backports.
+# times, its newest 6.12 are in backports. Sid is by itself: nothing that is installed
+# may come from there.
 lab_apt_init()
 {
-	local main security suite keys lists=() suites=("$1" "$1-security")
+	local main security suite keys lists=() suites=("$1" "$1-security") dir=$lab_build/apt
 
 	case $1 in
 	bookworm) suites+=(bookworm-backports) ;;
+	sid) suites=(sid) dir=$lab_build/apt-sid ;;
 	*) suites+=(bookworm bookworm-security) ;;
 	esac
 
 	command -v apt-get >/dev/null || lab_die 1 "apt-get is missing: this is no Debian"
-	lab_apt_paths "$lab_build/apt"
+	lab_apt_paths "$dir"
 	mkdir -p "$lab_apt_dir"/{none,lists/partial,cache/archives/partial}
 	# several runs may want packages at once
 	exec {lab_apt_lock}>"$lab_apt_dir/lock"
