@@ -14,6 +14,9 @@
 /* The same where no other declaration can go on meanwhile. */
 #define YAB_DECLARE_ALONE_STRETCH	BIT_ULL(18)
 
+/* Pages of a range that is nothing beside the call; an array of them is 64 Ki pages. */
+#define YAB_DECLARE_SHORT	64
+
 static int yab_declare_check(const struct yab_region *region, const struct yab_range *range)
 {
 	u64 pages = region->pagemap.pages;
@@ -27,7 +30,9 @@ static int yab_declare_check(const struct yab_region *region, const struct yab_r
 
 static int yab_declare_present(struct yab_region *region, u64 page, u64 count, u64 *fresh)
 {
-	down_read(&region->declare_lock);
+	/* down_read() alone would let whoever was woken last run first. */
+	if (!down_read_trylock(&region->declare_lock))
+		down_read(&region->declare_lock);
 	*fresh = yab_region_declare(region, page, count);
 	up_read(&region->declare_lock);
 	return 0;
@@ -109,7 +114,10 @@ static int yab_declare_stretch(struct yab_region *region, u32 state, u64 page, u
 	}
 }
 
-/* A long range takes its time: others get theirs, and the caller can be killed. */
+/*
+ * A long range takes its time: others get theirs, and the caller can be killed. Not after
+ * short ones: whoever has just been woken would run, and leave the rest of the array waiting.
+ */
 static int yab_declare_apply(struct yab_region *region, struct yab_range *range)
 {
 	u64 stretch = range->state == YAB_RANGE_PRESENT ? YAB_DECLARE_STRETCH :
@@ -129,7 +137,8 @@ static int yab_declare_apply(struct yab_region *region, struct yab_range *range)
 		range->fresh += fresh;
 		page += count;
 		left -= count;
-		cond_resched();
+		if (count > YAB_DECLARE_SHORT)
+			cond_resched();
 	}
 	trace_yabusame_present(yab_region_name(region), range->page, range->count, range->fresh,
 			       range->state);

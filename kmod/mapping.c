@@ -132,7 +132,8 @@ static vm_fault_t yab_mapping_wait(struct vm_fault *vmf, struct yab_region *regi
 	/* From here on neither vmf->vma nor what it refers to may be there. */
 	yab_region_wait(region, &waiter, task_state);
 	fput(node);
-	return VM_FAULT_RETRY;
+	/* Major, as for a page from a disk: the next try knows that it is not the first. */
+	return VM_FAULT_RETRY | VM_FAULT_MAJOR;
 }
 
 static bool yab_mapping_is_tracked(const struct vm_area_struct *vma)
@@ -215,7 +216,8 @@ static vm_fault_t yab_mapping_fault(struct vm_fault *vmf)
 	if (!(ret & VM_FAULT_LOCKED))
 		return ret;
 	if (!yab_folio_is_huge(page_folio(vmf->page))) {
-		if (!write)
+		/* Who has waited comes after its neighbours, which are mapped, or before them. */
+		if (!write && !(vmf->flags & FAULT_FLAG_TRIED))
 			yab_mapping_around(vmf, region);
 		return ret;
 	}
