@@ -37,7 +37,7 @@ int yab_region_memory(const char *name, uint64_t size)
 		return -1;
 	if (ftruncate(fd, (off_t)size) < 0)
 		goto close_memory;
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0)
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
 		goto close_memory;
 	return fd;
 

@@ -66,7 +66,9 @@ static long yab_control_create(void __user *arg, size_t size)
 		.orphan_limit_ms = create.orphan_limit_ms,
 		.queues = create.queues ?: 1,
 	};
-	if (create.flags & ~YAB_CREATE_KEEP || create.queues > YAB_QUEUES_MAX || !create.mode || create.mode & ~0777 || !uid_valid(params.uid) ||
+	if (create.flags & ~YAB_CREATE_KEEP || create.queues > YAB_QUEUES_MAX)
+		return -EINVAL;
+	if (!create.mode || create.mode & ~0777 || !uid_valid(params.uid) ||
 	    !gid_valid(params.gid) || !create.size || create.size & ~PAGE_MASK ||
 	    !yab_control_name_ok(create.name))
 		return -EINVAL;
