@@ -62,6 +62,97 @@ static inline bool yab_folio_is_huge(struct folio *folio)
 #endif
 }
 
+/*
+ * May a fault map more of the folio than the page that it returned? If its PMD is empty, a
+ * huge page; from 6.17 on the PTEs of any large folio.
+ */
+static inline bool yab_folio_comes_whole(struct folio *folio)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+	return yab_folio_is_huge(folio);
+#else
+	return folio_test_large(folio);
+#endif
+}
+
+/*
+ * For a fault handler that has found a page, locked, and put a page table into its PMD. False:
+ * it can return the page, and that will be mapped alone. Else it is mapped already, or has to
+ * be faulted in again. A page that is tracked is not made writable here.
+ */
+static inline bool yab_fault_map_alone(struct vm_fault *vmf)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+	return false;
+#else
+	/* A private copy is no part of the folio; nothing is put beside a huge PMD. */
+	if ((vmf->flags & FAULT_FLAG_WRITE && !(vmf->vma->vm_flags & VM_SHARED)) ||
+	    pmd_leaf(*vmf->pmd) || PageHWPoison(vmf->page))
+		return false;
+	/* As writable as vm_page_prot says. It fails for want of memory only. */
+	vmf_insert_page_mkwrite(vmf, vmf->page, false);
+	return true;
+#endif
+}
+
+/*
+ * Maps those of the pages around @vmf->page that are in memory, and no others: from 6.17 on
+ * map_pages() maps all of a large folio. @vmf->page is locked and has a page table.
+ */
+static inline void yab_fault_map_around(struct vm_fault *vmf,
+					const struct vm_operations_struct *ops, pgoff_t first,
+					pgoff_t last)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+	rcu_read_lock();
+	ops->map_pages(vmf, first, last);
+	rcu_read_unlock();
+#else
+	struct address_space *mapping = vmf->vma->vm_file->f_mapping;
+	pgoff_t page;
+
+	for (page = first; page <= last; page++) {
+		struct folio *folio = yab_get_folio(mapping, page);
+
+		if (!folio)
+			continue;
+		/* Fails for that of @vmf->page, too. */
+		if (folio_trylock(folio)) {
+			struct page *it = folio_file_page(folio, page);
+			struct vm_fault one = {
+				.vma = vmf->vma,
+				.address = vmf->address + (page - vmf->pgoff) * PAGE_SIZE,
+			};
+
+			if (folio->mapping == mapping && folio_contains(folio, page) &&
+			    folio_test_uptodate(folio) && !PageHWPoison(it))
+				vmf_insert_page_mkwrite(&one, it, false);
+			folio_unlock(folio);
+		}
+		folio_put(folio);
+	}
+#endif
+}
+
+/* Has @file, which is shmem's, set up a VMA that exists already. */
+static inline int yab_file_mmap(struct file *file, struct vm_area_struct *vma)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+	return call_mmap(file, vma);
+#else
+	return vfs_mmap(file, vma);
+#endif
+}
+
+/* Files with these operations cannot be mapped. */
+static inline void yab_fops_forbid_mmap(struct file_operations *fops)
+{
+	fops->mmap = NULL;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+	fops->mmap_prepare = NULL;
+#endif
+}
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
 #define YAB_ASSIGN_STR(field, string)	__assign_str(field, string)
 #else

@@ -17,7 +17,8 @@
  * - fault-around, which may fill an empty PMD, runs only while a page of the extent is
  *   locked that is not huge: there can be no huge page then;
  * - a page of a huge page is handed out only after its lock was taken and a page
- *   table put into the PMD; the lock is kept until it is mapped;
+ *   table put into the PMD; the lock is kept until it is mapped. Where the kernel would
+ *   map all of a large folio into the page table, too, the handler maps the one page;
  * - VM_DONTEXPAND keeps khugepaged and MADV_COLLAPSE from installing a huge page in these
  *   mappings directly. Complete regions need none of this.
  */
@@ -141,12 +142,12 @@ static bool yab_mapping_is_tracked(const struct vm_area_struct *vma)
 	return vma->vm_ops->page_mkwrite;
 }
 
-static bool yab_mapping_extent_is_present(const struct yab_region *region, pgoff_t page)
+/* A huge folio's pages are those of an extent. */
+static bool yab_mapping_folio_is_present(const struct yab_region *region, struct folio *folio)
 {
-	pgoff_t start = round_down(page, PTRS_PER_PTE);
-	pgoff_t end = min_t(u64, start + PTRS_PER_PTE, region->pagemap.pages);
+	pgoff_t end = min_t(u64, folio_next_index(folio), region->pagemap.pages);
 
-	return page < end && yab_pagemap_are_present(&region->pagemap, start, end);
+	return yab_pagemap_are_present(&region->pagemap, folio->index, end);
 }
 
 /*
@@ -194,9 +195,7 @@ static void yab_mapping_around(struct vm_fault *vmf, struct yab_region *region)
 			break;
 	if (first == last || !yab_mapping_add_table(vmf))
 		return;
-	rcu_read_lock();
-	yab_mapping_memory_ops(vma)->map_pages(vmf, first, last);
-	rcu_read_unlock();
+	yab_fault_map_around(vmf, yab_mapping_memory_ops(vma), first, last);
 }
 
 static vm_fault_t yab_mapping_fault(struct vm_fault *vmf)
@@ -215,17 +214,19 @@ static vm_fault_t yab_mapping_fault(struct vm_fault *vmf)
 	ret = yab_mapping_memory_ops(vmf->vma)->fault(vmf);
 	if (!(ret & VM_FAULT_LOCKED))
 		return ret;
-	if (!yab_folio_is_huge(page_folio(vmf->page))) {
+	if (!yab_folio_comes_whole(page_folio(vmf->page))) {
 		/* Who has waited comes after its neighbours, which are mapped, or before them. */
 		if (!write && !(vmf->flags & FAULT_FLAG_TRIED))
 			yab_mapping_around(vmf, region);
 		return ret;
 	}
-	/* Of a huge page that is tracked only what is written may become writable. */
-	if (yab_mapping_extent_is_present(region, vmf->pgoff) &&
+	/* Of a folio that is tracked only what is written may become writable. */
+	if (yab_mapping_folio_is_present(region, page_folio(vmf->page)) &&
 	    !(write && yab_mapping_is_tracked(vmf->vma)))
 		return ret;
-	return yab_mapping_add_table(vmf) ? ret : yab_mapping_drop_page(vmf);
+	if (!yab_mapping_add_table(vmf) || yab_fault_map_alone(vmf))
+		return yab_mapping_drop_page(vmf);
+	return ret;
 }
 
 /* Fault-around, which may map a huge page: where that uncovers nothing. */
@@ -395,7 +396,7 @@ int yab_mapping_mmap(struct file *node, struct vm_area_struct *vma)
 	spin_unlock(&region->lock);
 
 	vma_set_file(vma, region->shadow);
-	ret = region->memory->f_op->mmap(region->memory, vma);
+	ret = yab_file_mmap(region->memory, vma);
 	if (ret) {
 		yab_mapping_count(region, -1);
 		return ret;

@@ -9,6 +9,7 @@
 #include <linux/shmem_fs.h>
 #include <uapi/linux/fcntl.h>
 
+#include "compat.h"
 #include "memory.h"
 
 static unsigned int yab_memory_seals(struct file *memory)
@@ -66,7 +67,7 @@ static const struct file_operations *yab_memory_get_fops(struct file *memory)
 	mutex_lock(&yab_memory_fops_lock);
 	if (!yab_memory_fops.owner) {
 		yab_memory_fops = *memory->f_op;
-		yab_memory_fops.mmap = NULL;
+		yab_fops_forbid_mmap(&yab_memory_fops);
 		yab_memory_fops.owner = THIS_MODULE;
 	}
 	mutex_unlock(&yab_memory_fops_lock);
