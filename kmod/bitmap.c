@@ -22,7 +22,7 @@ static int yab_bitmap_check(const struct yab_region *region, const struct yab_bi
 }
 
 static int yab_bitmap_copy(struct yab_region *region, struct yab_bitmap *bitmap,
-			   const struct yab_bitmap_source *source)
+			   yab_bitmap_fetch_fn fetch)
 {
 	u64 __user *to = u64_to_user_ptr(bitmap->bits);
 	u64 page = bitmap->page, left = bitmap->count;
@@ -35,14 +35,14 @@ static int yab_bitmap_copy(struct yab_region *region, struct yab_bitmap *bitmap,
 
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		ret = source->fetch(region, page, bits, count);
+		/* What is fetched may be gone from where it was: see first that it will arrive. */
+		if (clear_user(to, words * sizeof(*bits)))
+			return -EFAULT;
+		ret = fetch(region, page, bits, count);
 		if (ret)
 			return ret;
-		if (copy_to_user(to, bits, words * sizeof(*bits))) {
-			if (source->put_back)
-				source->put_back(region, page, bits, count);
+		if (copy_to_user(to, bits, words * sizeof(*bits)))
 			return -EFAULT;
-		}
 		for (i = 0; i < words; i++)
 			bitmap->set += hweight64(bits[i]);
 		to += words;
@@ -54,7 +54,7 @@ static int yab_bitmap_copy(struct yab_region *region, struct yab_bitmap *bitmap,
 }
 
 long yab_bitmap_ioctl(struct yab_region *region, void __user *arg, size_t size,
-		      const struct yab_bitmap_source *source)
+		      yab_bitmap_fetch_fn fetch)
 {
 	struct yab_bitmap __user *user = arg;
 	struct yab_bitmap bitmap;
@@ -69,18 +69,14 @@ long yab_bitmap_ioctl(struct yab_region *region, void __user *arg, size_t size,
 	if (ret)
 		return ret;
 	bitmap.set = 0;
-	ret = yab_bitmap_copy(region, &bitmap, source);
+	ret = yab_bitmap_copy(region, &bitmap, fetch);
 	if (ret)
 		return ret;
 	return put_user(bitmap.set, &user->set);
 }
 
-static int yab_bitmap_fetch_present(struct yab_region *region, u64 page, u64 *bits, u64 count)
+int yab_bitmap_fetch_present(struct yab_region *region, u64 page, u64 *bits, u64 count)
 {
 	yab_pagemap_copy_present(&region->pagemap, page, bits, count);
 	return 0;
 }
-
-const struct yab_bitmap_source yab_bitmap_present = {
-	.fetch = yab_bitmap_fetch_present,
-};

@@ -6,16 +6,12 @@
 
 struct yab_region;
 
-/* Where the bits of a range come from; @page is a multiple of 64. */
-struct yab_bitmap_source {
-	int (*fetch)(struct yab_region *region, u64 page, u64 *bits, u64 count);
-	/* Called for bits that did not reach the caller; may be NULL. */
-	void (*put_back)(struct yab_region *region, u64 page, const u64 *bits, u64 count);
-};
+/* Where the bits of @count pages from @page, a multiple of 64, come from. */
+typedef int (*yab_bitmap_fetch_fn)(struct yab_region *region, u64 page, u64 *bits, u64 count);
 
-extern const struct yab_bitmap_source yab_bitmap_present;
+int yab_bitmap_fetch_present(struct yab_region *region, u64 page, u64 *bits, u64 count);
 
 long yab_bitmap_ioctl(struct yab_region *region, void __user *arg, size_t size,
-		      const struct yab_bitmap_source *source);
+		      yab_bitmap_fetch_fn fetch);
 
 #endif /* YAB_BITMAP_H */

@@ -85,9 +85,9 @@ static inline bool yab_fault_map_alone(struct vm_fault *vmf)
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
 	return false;
 #else
-	/* A private copy is no part of the folio; nothing is put beside a huge PMD. */
+	/* A private copy is no part of the folio. */
 	if ((vmf->flags & FAULT_FLAG_WRITE && !(vmf->vma->vm_flags & VM_SHARED)) ||
-	    pmd_leaf(*vmf->pmd) || PageHWPoison(vmf->page))
+	    PageHWPoison(vmf->page))
 		return false;
 	/* As writable as vm_page_prot says. It fails for want of memory only. */
 	vmf_insert_page_mkwrite(vmf, vmf->page, false);
@@ -144,10 +144,12 @@ static inline int yab_file_mmap(struct file *file, struct vm_area_struct *vma)
 #endif
 }
 
-/* Files with these operations cannot be mapped. */
+/* Files with these operations, which were shmem's, cannot be mapped. */
 static inline void yab_fops_forbid_mmap(struct file_operations *fops)
 {
 	fops->mmap = NULL;
+	/* shmem's own is for files with shmem's own operations. mremap() asks it. */
+	fops->get_unmapped_area = thp_get_unmapped_area;
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
 	fops->mmap_prepare = NULL;
 #endif
@@ -159,15 +161,34 @@ static inline void yab_fops_forbid_mmap(struct file_operations *fops)
 #define YAB_ASSIGN_STR(field, string)	__assign_str(field)
 #endif
 
-/* The kernel has none since 6.5; mmap_write_unlock() is its counterpart. */
+/*
+ * What mmap_write_lock() does; newer kernels have no such thing. mmap_write_unlock() is the
+ * counterpart. The count came with 6.14 and with a stable release of 6.12, so it is known by
+ * its type.
+ */
 static inline bool yab_mmap_write_trylock(struct mm_struct *mm)
 {
 	if (!down_write_trylock(&mm->mmap_lock))
 		return false;
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0)
-	mm_lock_seqcount_begin(mm);
+#ifdef CONFIG_PER_VMA_LOCK
+	if (__same_type(mm->mm_lock_seq, seqcount_t))
+		do_raw_write_seqcount_begin((seqcount_t *)&mm->mm_lock_seq);
 #endif
 	return true;
+}
+
+/*
+ * May somebody write to the folio without a fault? It is unmapped, and the caller has one
+ * reference. Before 6.5 direct I/O took plain references, so there every one that cannot be
+ * explained counts; what is on no LRU list is on its way there, with one more.
+ */
+static inline bool yab_folio_may_be_pinned(struct folio *folio)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+	return folio_ref_count(folio) > folio_nr_pages(folio) + 1 + !folio_test_lru(folio);
+#else
+	return folio_maybe_dma_pinned(folio);
+#endif
 }
 
 /* Gives up the lock under which a fault came in. The VMA may be gone after it. */

@@ -49,6 +49,7 @@ static long yab_control_create(void __user *arg, size_t size)
 {
 	struct yab_region_params params;
 	struct yab_create create;
+	struct yab_pager_fd pager;
 	struct yab_region *region;
 	int ret;
 
@@ -65,6 +66,7 @@ static long yab_control_create(void __user *arg, size_t size)
 		.gid = make_kgid(current_user_ns(), create.gid),
 		.orphan_limit_ms = create.orphan_limit_ms,
 		.queues = create.queues ?: 1,
+		.keep = create.flags & YAB_CREATE_KEEP,
 	};
 	if (create.flags & ~YAB_CREATE_KEEP || create.queues > YAB_QUEUES_MAX)
 		return -EINVAL;
@@ -79,29 +81,43 @@ static long yab_control_create(void __user *arg, size_t size)
 	if (!params.memory)
 		return -EBADF;
 	ret = yab_memory_check(params.memory, create.size);
+	if (!ret)
+		ret = yab_pager_prepare(&pager);
 	if (ret)
 		goto out_put_memory;
 	region = yab_region_create(&params);
 	if (IS_ERR(region)) {
+		yab_pager_cancel(&pager);
 		ret = PTR_ERR(region);
 		goto out_put_memory;
 	}
-	if (create.flags & YAB_CREATE_KEEP)
-		yab_region_keep(region);
-	ret = yab_pager_open(region);
-	/* Nobody knows of it yet who could remove it. */
-	if (ret < 0 && create.flags & YAB_CREATE_KEEP)
-		yab_region_remove(create.name, true);
+	ret = yab_pager_install(&pager, region);
 out_put_memory:
 	fput(params.memory);
 	return ret;
+}
+
+static long yab_control_attach(const char *name)
+{
+	struct yab_pager_fd pager;
+	struct yab_region *region;
+	int ret;
+
+	ret = yab_pager_prepare(&pager);
+	if (ret)
+		return ret;
+	region = yab_region_attach(name);
+	if (IS_ERR(region)) {
+		yab_pager_cancel(&pager);
+		return PTR_ERR(region);
+	}
+	return yab_pager_install(&pager, region);
 }
 
 static long yab_control_target(unsigned int call, void __user *arg, size_t size)
 {
 	u64 allowed = call == _IOC_NR(YAB_IOC_REMOVE) ? YAB_REMOVE_FORCE : 0;
 	struct yab_target target;
-	struct yab_region *region;
 	int ret;
 
 	if (size < sizeof(target))
@@ -113,8 +129,7 @@ static long yab_control_target(unsigned int call, void __user *arg, size_t size)
 		return -EINVAL;
 	switch (call) {
 	case _IOC_NR(YAB_IOC_ATTACH):
-		region = yab_region_attach(target.name);
-		return IS_ERR(region) ? PTR_ERR(region) : yab_pager_open(region);
+		return yab_control_attach(target.name);
 	case _IOC_NR(YAB_IOC_FAIL):
 		return yab_region_fail(target.name);
 	default:

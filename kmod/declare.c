@@ -38,23 +38,29 @@ static int yab_declare_present(struct yab_region *region, u64 page, u64 count, u
 	return 0;
 }
 
-/* Only missing pages: a present one is the guest's. */
+/*
+ * Only missing pages: a present one is the guest's. Each run of them by itself, lest other
+ * declarations wait for many.
+ */
 static int yab_declare_zero(struct yab_region *region, u64 page, u64 count, u64 *fresh)
 {
 	const struct yab_pagemap *map = &region->pagemap;
 	u64 end = page + count;
 	int ret = 0;
 
-	down_write(&region->declare_lock);
-	while ((page = yab_pagemap_next_missing(map, page, end)) < end) {
+	while (!ret && page < end) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		down_write(&region->declare_lock);
+		page = yab_pagemap_next_missing(map, page, end);
 		count = yab_pagemap_next_present(map, page, end) - page;
-		ret = yab_memory_drop(region->memory, page, count);
-		if (ret)
-			break;
-		*fresh += yab_region_declare(region, page, count);
+		if (count)
+			ret = yab_memory_drop(region->memory, page, count);
+		if (count && !ret)
+			*fresh += yab_region_declare(region, page, count);
+		up_write(&region->declare_lock);
 		page += count;
 	}
-	up_write(&region->declare_lock);
 	return ret;
 }
 
@@ -67,7 +73,7 @@ static int yab_declare_discarded(struct yab_region *region, u64 page, u64 count,
 	ret = yab_memory_drop(region->memory, page, count);
 	if (!ret) {
 		*fresh = yab_region_declare(region, page, count);
-		if (region->tracking != YAB_TRACKING_OFF)
+		if (READ_ONCE(region->tracking) != YAB_TRACKING_OFF)
 			for (i = 0; i < count; i++)
 				yab_pagemap_mark(&region->pagemap, page + i);
 	}
@@ -178,12 +184,15 @@ static int yab_declare_walk(struct yab_region *region, struct yab_range __user *
 		ret = yab_declare_fetch(&range, &ranges[i]);
 		if (!ret)
 			ret = yab_declare_check(region, &range);
-		if (!ret && apply)
-			ret = yab_declare_apply(region, &range);
 		if (ret)
 			return ret;
-		if (apply && put_user(range.fresh, &ranges[i].fresh))
+		if (!apply)
+			continue;
+		ret = yab_declare_apply(region, &range);
+		if (put_user(range.fresh, &ranges[i].fresh))
 			return -EFAULT;
+		if (ret)
+			return ret;
 	}
 	return 0;
 }

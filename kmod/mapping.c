@@ -152,24 +152,35 @@ static bool yab_mapping_folio_is_present(const struct yab_region *region, struct
 
 /*
  * Puts a page table into an empty PMD, which would be filled with the whole huge page that
- * @vmf->page may be part of. The page is locked, so nobody empties the PMD after this. False
- * without memory, or if the PMD was filled or emptied before the page was locked.
+ * @vmf->page may be part of. 0, and as the page is locked collapsing does not empty the
+ * PMD after this. VM_FAULT_NOPAGE if there is a huge page already (for reading, of a page that
+ * is tracked): it can go at any moment, without a lock of ours, and is split by trying again.
  */
-static bool yab_mapping_add_table(struct vm_fault *vmf)
+static vm_fault_t yab_mapping_add_table(struct vm_fault *vmf)
 {
+	pmd_t pmd = READ_ONCE(*vmf->pmd);
+
+	if (!pmd_none(pmd))
+		return pmd_leaf(pmd) ? VM_FAULT_NOPAGE : 0;
 	/* Without a function to call this only allocates the page table. */
-	return !pmd_none(*vmf->pmd) ||
-	       !apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK, PAGE_SIZE, NULL,
-				    NULL);
+	switch (apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK, PAGE_SIZE, NULL,
+				    NULL)) {
+	case 0:
+		return 0;
+	case -ENOMEM:
+		return VM_FAULT_OOM;
+	default:
+		return VM_FAULT_NOPAGE;
+	}
 }
 
-/* The access is tried again, without the page that shmem has locked for it. */
-static vm_fault_t yab_mapping_drop_page(struct vm_fault *vmf)
+/* What becomes of a fault that does without the page that shmem has locked for it. */
+static vm_fault_t yab_mapping_drop_page(struct vm_fault *vmf, vm_fault_t ret)
 {
 	folio_unlock(page_folio(vmf->page));
 	put_page(vmf->page);
 	vmf->page = NULL;
-	return VM_FAULT_NOPAGE;
+	return ret;
 }
 
 /*
@@ -193,7 +204,7 @@ static void yab_mapping_around(struct vm_fault *vmf, struct yab_region *region)
 	for (last = page; last < highest; last++)
 		if (!yab_pagemap_is_present(map, last + 1))
 			break;
-	if (first == last || !yab_mapping_add_table(vmf))
+	if (first == last || yab_mapping_add_table(vmf))
 		return;
 	yab_fault_map_around(vmf, yab_mapping_memory_ops(vma), first, last);
 }
@@ -202,7 +213,7 @@ static vm_fault_t yab_mapping_fault(struct vm_fault *vmf)
 {
 	struct yab_region *region = yab_mapping_region(vmf->vma);
 	bool write = vmf->flags & FAULT_FLAG_WRITE;
-	vm_fault_t ret;
+	vm_fault_t ret, no_table;
 
 	if (unlikely(vmf->pgoff >= region->pagemap.pages))
 		return VM_FAULT_SIGBUS;
@@ -224,9 +235,10 @@ static vm_fault_t yab_mapping_fault(struct vm_fault *vmf)
 	if (yab_mapping_folio_is_present(region, page_folio(vmf->page)) &&
 	    !(write && yab_mapping_is_tracked(vmf->vma)))
 		return ret;
-	if (!yab_mapping_add_table(vmf) || yab_fault_map_alone(vmf))
-		return yab_mapping_drop_page(vmf);
-	return ret;
+	no_table = yab_mapping_add_table(vmf);
+	if (no_table)
+		return yab_mapping_drop_page(vmf, no_table);
+	return yab_fault_map_alone(vmf) ? yab_mapping_drop_page(vmf, VM_FAULT_NOPAGE) : ret;
 }
 
 /* Fault-around, which may map a huge page: where that uncovers nothing. */
@@ -249,12 +261,16 @@ static vm_fault_t yab_mapping_page_mkwrite(struct vm_fault *vmf)
 {
 	struct yab_region *region = yab_mapping_region(vmf->vma);
 	struct folio *folio = page_folio(vmf->page);
+	vm_fault_t ret = 0;
 
 	folio_lock(folio);
-	if (folio->mapping != region->memory->f_mapping ||
-	    (yab_folio_is_huge(folio) && !yab_mapping_add_table(vmf))) {
+	if (folio->mapping != region->memory->f_mapping)
+		ret = VM_FAULT_NOPAGE;
+	else if (yab_folio_is_huge(folio))
+		ret = yab_mapping_add_table(vmf);
+	if (ret) {
 		folio_unlock(folio);
-		return VM_FAULT_NOPAGE;
+		return ret;
 	}
 	yab_pagemap_mark(&region->pagemap, vmf->pgoff);
 	return VM_FAULT_LOCKED;
@@ -346,8 +362,9 @@ bool yab_mapping_is_current(const struct vm_area_struct *vma)
 {
 	const struct yab_region *region = yab_mapping_region(vma);
 
+	/* Without its lock: somebody who changes other flags does no harm. */
 	return READ_ONCE(vma->vm_ops) == yab_mapping_wanted_ops(region) &&
-	       (vma->vm_flags & VM_DONTEXPAND) == yab_mapping_wanted_flags(region);
+	       (data_race(vma->vm_flags) & VM_DONTEXPAND) == yab_mapping_wanted_flags(region);
 }
 
 /* Makes it so. The caller holds the mmap lock for writing. */

@@ -5,6 +5,7 @@
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/oom.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 
@@ -18,9 +19,10 @@
 
 /*
  * The address space of a mapping that is behind the region, with a reference, or NULL.
- * @found becomes the number of mappings that there are.
+ * @start becomes the mapping's address, @found the number of mappings that there are.
  */
-static struct mm_struct *yab_mappings_find_stale(struct yab_region *region, unsigned long *found)
+static struct mm_struct *yab_mappings_find_stale(struct yab_region *region, unsigned long *start,
+						 unsigned long *found)
 {
 	struct address_space *mapping = region->memory->f_mapping;
 	struct mm_struct *mm = NULL;
@@ -35,16 +37,21 @@ static struct mm_struct *yab_mappings_find_stale(struct yab_region *region, unsi
 			continue;
 		++*found;
 		/* One that is about to go has no tasks that could use the mapping. */
-		if (!yab_mapping_is_current(vma) && mmget_not_zero(vma->vm_mm))
+		if (!yab_mapping_is_current(vma) && mmget_not_zero(vma->vm_mm)) {
 			mm = vma->vm_mm;
+			*start = vma->vm_start;
+		}
 	}
 	i_mmap_unlock_read(mapping);
 	return mm;
 }
 
-static bool yab_mappings_update_mm(struct yab_region *region, struct mm_struct *mm)
+/* Brings the mapping at @start up to date, if it is still there. False: try again. */
+static bool yab_mappings_update_one(struct yab_region *region, struct mm_struct *mm,
+				    unsigned long start)
 {
 	struct vm_area_struct *vma;
+	bool stable;
 
 	/*
 	 * Not to be waited for: it may be held by somebody who waits for a page, which only
@@ -52,11 +59,13 @@ static bool yab_mappings_update_mm(struct yab_region *region, struct mm_struct *
 	 */
 	if (!yab_mmap_write_trylock(mm))
 		return false;
-	for (vma = find_vma(mm, 0); vma; vma = find_vma(mm, vma->vm_end))
-		if (yab_mapping_is_of(vma, region))
-			yab_mapping_update(vma);
+	/* A fork() that failed leaves VMAs behind that are its parent's. */
+	stable = !check_stable_address_space(mm);
+	vma = stable ? find_vma(mm, start) : NULL;
+	if (vma && vma->vm_mm == mm && yab_mapping_is_of(vma, region))
+		yab_mapping_update(vma);
 	mmap_write_unlock(mm);
-	return true;
+	return stable;
 }
 
 /*
@@ -65,11 +74,11 @@ static bool yab_mappings_update_mm(struct yab_region *region, struct mm_struct *
  */
 int yab_mappings_update(struct yab_region *region)
 {
-	unsigned long found;
+	unsigned long start, found;
 	struct mm_struct *mm;
 
-	while ((mm = yab_mappings_find_stale(region, &found))) {
-		bool updated = yab_mappings_update_mm(region, mm);
+	while ((mm = yab_mappings_find_stale(region, &start, &found))) {
+		bool updated = yab_mappings_update_one(region, mm, start);
 
 		mmput(mm);
 		if (!updated)
@@ -79,7 +88,7 @@ int yab_mappings_update(struct yab_region *region)
 		cond_resched();
 	}
 	/*
-	 * A mapping is counted before it takes its looks from the region, and can be
+	 * A mapping is counted before it takes its operations from the region, and can be
 	 * found only some time after.
 	 */
 	return found == READ_ONCE(region->mappings) ? 0 : -EAGAIN;

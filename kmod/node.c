@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* /dev/yabusame/NAME: what a VMM opens and maps. */
+#include <linux/mm.h>
 #include <linux/module.h>
 
 #include "mapping.h"
@@ -34,4 +35,5 @@ const struct file_operations yab_node_fops = {
 	.release = yab_node_release,
 	.llseek = yab_node_llseek,
 	.mmap = yab_mapping_mmap,
+	.get_unmapped_area = thp_get_unmapped_area,
 };

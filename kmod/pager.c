@@ -164,11 +164,11 @@ static long yab_pager_ioctl(struct file *file, unsigned int cmd, unsigned long a
 	case _IOC_NR(YAB_IOC_QUEUE):
 		return yab_pager_open_queue(file, user, _IOC_SIZE(cmd));
 	case _IOC_NR(YAB_IOC_PRESENT):
-		return yab_bitmap_ioctl(region, user, _IOC_SIZE(cmd), &yab_bitmap_present);
+		return yab_bitmap_ioctl(region, user, _IOC_SIZE(cmd), yab_bitmap_fetch_present);
 	case _IOC_NR(YAB_IOC_TRACK):
 		return yab_tracking_ioctl(region, user, _IOC_SIZE(cmd));
 	case _IOC_NR(YAB_IOC_DIRTY):
-		return yab_bitmap_ioctl(region, user, _IOC_SIZE(cmd), &yab_tracking_dirty);
+		return yab_bitmap_ioctl(region, user, _IOC_SIZE(cmd), yab_tracking_fetch);
 	default:
 		return -ENOTTY;
 	}
@@ -178,6 +178,8 @@ static int yab_pager_release(struct inode *inode, struct file *file)
 {
 	struct yab_region *region = file->private_data;
 
+	if (!region)
+		return 0; /* cancelled */
 	yab_region_detach(region);
 	yab_region_put(region);
 	return 0;
@@ -194,16 +196,32 @@ static const struct file_operations yab_pager_fops = {
 };
 
 /*
- * A new file descriptor for the pager of @region. It takes over the caller's use of the
- * region, also if it fails.
+ * All that can fail comes before there is a region: then yab_pager_install() or
+ * yab_pager_cancel().
  */
-int yab_pager_open(struct yab_region *region)
+int yab_pager_prepare(struct yab_pager_fd *pager)
 {
-	int fd = anon_inode_getfd("[yabusame]", &yab_pager_fops, region, O_RDWR | O_CLOEXEC);
-
-	if (fd < 0) {
-		yab_region_detach(region);
-		yab_region_put(region);
+	pager->fd = get_unused_fd_flags(O_CLOEXEC);
+	if (pager->fd < 0)
+		return pager->fd;
+	pager->file = anon_inode_getfile("[yabusame]", &yab_pager_fops, NULL, O_RDWR);
+	if (IS_ERR(pager->file)) {
+		put_unused_fd(pager->fd);
+		return PTR_ERR(pager->file);
 	}
-	return fd;
+	return 0;
+}
+
+/* Takes over the caller's use of @region. Returns the file descriptor. */
+int yab_pager_install(struct yab_pager_fd *pager, struct yab_region *region)
+{
+	pager->file->private_data = region;
+	fd_install(pager->fd, pager->file);
+	return pager->fd;
+}
+
+void yab_pager_cancel(struct yab_pager_fd *pager)
+{
+	fput(pager->file);
+	put_unused_fd(pager->fd);
 }

@@ -18,8 +18,11 @@
 static dev_t yab_region_devt;
 static DEFINE_IDA(yab_region_minors);
 
-/* The table of regions that have a node. */
-static DEFINE_MUTEX(yab_region_table_lock);
+/*
+ * The table of regions. Making and removing nodes waits for devtmpfs, which somebody who reads
+ * /dev can hold up: that goes on outside of this lock, or nobody could help.
+ */
+static DEFINE_SPINLOCK(yab_region_table_lock);
 static LIST_HEAD(yab_region_table);
 
 static const char *const yab_region_state_names[] = {
@@ -331,6 +334,29 @@ static struct yab_region *yab_region_find(const char *name)
 	return NULL;
 }
 
+/* Takes the name, which is the device's. */
+static int yab_region_list(struct yab_region *region)
+{
+	int ret = -EEXIST;
+
+	spin_lock(&yab_region_table_lock);
+	if (!yab_region_find(yab_region_name(region))) {
+		list_add_tail(&region->link, &yab_region_table);
+		region->listing = YAB_LISTING_NAME;
+		ret = 0;
+	}
+	spin_unlock(&yab_region_table_lock);
+	return ret;
+}
+
+static void yab_region_unlist(struct yab_region *region)
+{
+	spin_lock(&yab_region_table_lock);
+	list_del(&region->link);
+	region->listing = YAB_LISTING_NONE;
+	spin_unlock(&yab_region_table_lock);
+}
+
 /*
  * Makes a region and its node. The caller, the pager's file, is its first user.
  */
@@ -391,19 +417,27 @@ struct yab_region *yab_region_create(const struct yab_region_params *params)
 	if (ret)
 		goto err_put_device;
 
-	mutex_lock(&yab_region_table_lock);
-	ret = -EEXIST;
-	if (yab_region_find(params->name))
-		goto err_unlock;
+	ret = yab_region_list(region);
+	if (ret)
+		goto err_put_device;
 	ret = cdev_device_add(&region->cdev, &region->dev);
 	if (ret)
-		goto err_unlock;
-	list_add_tail(&region->link, &yab_region_table);
-	mutex_unlock(&yab_region_table_lock);
+		goto err_unlist;
+
+	spin_lock(&yab_region_table_lock);
+	region->listing = YAB_LISTING_WHOLE;
+	if (params->keep) {
+		/* It needs no user. It stands for one itself, which holds the module. */
+		region->kept = true;
+		region->users++;
+		get_device(&region->dev);
+		__module_get(THIS_MODULE);
+	}
+	spin_unlock(&yab_region_table_lock);
 	return region;
 
-err_unlock:
-	mutex_unlock(&yab_region_table_lock);
+err_unlist:
+	yab_region_unlist(region);
 err_put_device:
 	put_device(&region->dev); /* yab_region_release() undoes all the rest */
 	return ERR_PTR(ret);
@@ -427,24 +461,38 @@ int yab_region_get(struct yab_region *region)
 {
 	int ret = -ENXIO;
 
-	mutex_lock(&yab_region_table_lock);
-	if (!list_empty(&region->link)) {
+	spin_lock(&yab_region_table_lock);
+	if (region->users && !READ_ONCE(region->removed)) {
 		region->users++;
 		get_device(&region->dev);
 		ret = 0;
 	}
-	mutex_unlock(&yab_region_table_lock);
+	spin_unlock(&yab_region_table_lock);
 	return ret;
 }
 
-/* The name is free again when the node is gone, so both go under the lock. */
-static void yab_region_unlink(struct yab_region *region)
+/* The region of this name with a further user, or NULL. */
+static struct yab_region *yab_region_get_by_name(const char *name)
 {
-	lockdep_assert_held(&yab_region_table_lock);
-	if (list_empty(&region->link))
-		return;
-	list_del_init(&region->link);
+	struct yab_region *region;
+
+	spin_lock(&yab_region_table_lock);
+	region = yab_region_find(name);
+	if (region && region->listing != YAB_LISTING_WHOLE)
+		region = NULL;
+	if (region) {
+		region->users++;
+		get_device(&region->dev);
+	}
+	spin_unlock(&yab_region_table_lock);
+	return region;
+}
+
+/* The name is taken until the node is gone. The caller has set the listing to that. */
+static void yab_region_remove_node(struct yab_region *region)
+{
 	cdev_device_del(&region->cdev, &region->dev);
+	yab_region_unlist(region);
 }
 
 /*
@@ -453,44 +501,21 @@ static void yab_region_unlink(struct yab_region *region)
  */
 void yab_region_put(struct yab_region *region)
 {
-	bool last;
+	bool last, listed;
 
-	mutex_lock(&yab_region_table_lock);
+	spin_lock(&yab_region_table_lock);
 	last = !--region->users;
-	if (last)
-		yab_region_unlink(region);
-	mutex_unlock(&yab_region_table_lock);
+	listed = last && region->listing == YAB_LISTING_WHOLE;
+	if (listed)
+		region->listing = YAB_LISTING_NAME;
+	spin_unlock(&yab_region_table_lock);
+	if (listed)
+		yab_region_remove_node(region);
 	if (last) {
 		cancel_delayed_work_sync(&region->orphan_work);
 		cancel_delayed_work_sync(&region->update_work);
 	}
 	put_device(&region->dev);
-}
-
-/* The region needs no user from now on. It stands for one, which holds the module. */
-void yab_region_keep(struct yab_region *region)
-{
-	mutex_lock(&yab_region_table_lock);
-	__module_get(THIS_MODULE);
-	region->users++;
-	get_device(&region->dev);
-	region->kept = true;
-	mutex_unlock(&yab_region_table_lock);
-}
-
-/* The region of this name with a further user, or NULL. */
-static struct yab_region *yab_region_get_by_name(const char *name)
-{
-	struct yab_region *region;
-
-	mutex_lock(&yab_region_table_lock);
-	region = yab_region_find(name);
-	if (region) {
-		region->users++;
-		get_device(&region->dev);
-	}
-	mutex_unlock(&yab_region_table_lock);
-	return region;
 }
 
 /* Makes the caller the region's pager, and a user of it. */
@@ -503,7 +528,9 @@ struct yab_region *yab_region_attach(const char *name)
 	if (!region)
 		return ERR_PTR(-ENOENT);
 	spin_lock(&region->lock);
-	if (region->paged) {
+	if (region->removed) {
+		ret = -ENOENT;
+	} else if (region->paged) {
 		ret = -EBUSY;
 	} else if (region->state == YAB_STATE_FAILED) {
 		ret = -EIO;
@@ -535,40 +562,53 @@ int yab_region_fail(const char *name)
 	return ret;
 }
 
+/* Marks a region of this name as removed, and returns it with a further user. */
+static struct yab_region *yab_region_start_removal(const char *name, bool force, bool *kept)
+{
+	struct yab_region *region = yab_region_get_by_name(name);
+	int ret = 0;
+
+	if (!region)
+		return ERR_PTR(-ENOENT);
+	spin_lock(&yab_region_table_lock);
+	spin_lock(&region->lock);
+	if (region->removed) {
+		ret = -ENOENT;
+	} else if (!force && (region->paged || region->mappings)) {
+		ret = -EBUSY;
+	} else {
+		region->removed = true;
+		region->listing = YAB_LISTING_NAME;
+		*kept = region->kept;
+		region->kept = false;
+	}
+	spin_unlock(&region->lock);
+	spin_unlock(&yab_region_table_lock);
+	if (ret) {
+		yab_region_put(region);
+		return ERR_PTR(ret);
+	}
+	return region;
+}
+
 /* Takes the name and the node away; who has them open or mapped keeps the rest. */
 int yab_region_remove(const char *name, bool force)
 {
 	struct yab_region *region;
-	bool kept = false;
-	int ret = 0;
+	bool kept;
 
-	mutex_lock(&yab_region_table_lock);
-	region = yab_region_find(name);
-	if (!region) {
-		mutex_unlock(&yab_region_table_lock);
-		return -ENOENT;
-	}
-	region->users++;
-	get_device(&region->dev);
-	spin_lock(&region->lock);
-	if (!force && (region->paged || region->mappings))
-		ret = -EBUSY;
-	else
-		region->removed = true;
-	spin_unlock(&region->lock);
-	if (!ret) {
-		swap(kept, region->kept);
-		yab_region_unlink(region);
-	}
-	mutex_unlock(&yab_region_table_lock);
-	if (!ret)
-		yab_region_break(region);
+	region = yab_region_start_removal(name, force, &kept);
+	if (IS_ERR(region))
+		return PTR_ERR(region);
+	/* First, since somebody who waits for a page may hold what the rest waits for. */
+	yab_region_break(region);
+	yab_region_remove_node(region);
 	if (kept) {
 		yab_region_put(region);
 		module_put(THIS_MODULE);
 	}
 	yab_region_put(region);
-	return ret;
+	return 0;
 }
 
 int yab_region_init(void)

@@ -29,7 +29,15 @@ struct yab_region_params {
 	kgid_t gid;
 	u32 orphan_limit_ms;
 	unsigned int queues;
+	bool keep;
 	struct file *memory;	/* borrowed */
+};
+
+/* What the table of regions has of one. */
+enum yab_listing {
+	YAB_LISTING_NONE,
+	YAB_LISTING_NAME,	/* the name is taken: the node is being made or removed */
+	YAB_LISTING_WHOLE,	/* there for whoever knows the name */
 };
 
 enum yab_tracking {
@@ -47,9 +55,10 @@ enum yab_tracking {
 struct yab_region {
 	struct device dev;
 	struct cdev cdev;
-	struct list_head link;		/* in the table, or empty; guarded by the table's lock */
-	unsigned int users;		/* files; guarded by the table's lock */
-	bool kept;			/* counts as a user; guarded by the table's lock */
+	struct list_head link;		/* this and below: guarded by the table's lock */
+	enum yab_listing listing;
+	unsigned int users;		/* files, and the table if it is kept */
+	bool kept;
 
 	umode_t mode;			/* this and below: set once, before the node is there */
 	kuid_t uid;
@@ -94,7 +103,6 @@ void yab_region_exit(void);
 struct yab_region *yab_region_create(const struct yab_region_params *params);
 struct yab_region *yab_region_attach(const char *name);
 void yab_region_detach(struct yab_region *region);
-void yab_region_keep(struct yab_region *region);
 int yab_region_fail(const char *name);
 int yab_region_remove(const char *name, bool force);
 int yab_region_get(struct yab_region *region);

@@ -63,6 +63,19 @@ static u64 yab_tracking_gather(struct address_space *mapping, u64 page, u64 left
 	return left;
 }
 
+/* Each run of pages by itself: their neighbours were not written, and may be read. */
+static void yab_tracking_unmap(struct address_space *mapping, u64 page, u64 which)
+{
+	while (which) {
+		unsigned int first = __ffs64(which);
+		u64 rest = ~(which >> first);
+		unsigned int count = rest ? __ffs64(rest) : 64 - first;
+
+		unmap_mapping_pages(mapping, page + first, count, false);
+		which &= count + first < 64 ? ~0ULL << (first + count) : 0;
+	}
+}
+
 /* Has the next write to each of these of 64 pages noticed. */
 static void yab_tracking_protect(struct yab_region *region, u64 page, u64 dirty)
 {
@@ -72,12 +85,12 @@ static void yab_tracking_protect(struct yab_region *region, u64 page, u64 dirty)
 	while (dirty) {
 		u64 left = yab_tracking_gather(mapping, page, dirty, &batch);
 		u64 now = dirty & ~left;
-		unsigned int first = __ffs64(now), i;
+		unsigned int i;
 
-		unmap_mapping_pages(mapping, page + first, fls64(now) - first, false);
+		yab_tracking_unmap(mapping, page, now);
 		for (i = 0; i < batch.count; i++) {
 			struct folio *folio = batch.entries[i].folio;
-			u64 mask = folio_maybe_dma_pinned(folio) ? batch.entries[i].mask : 0;
+			u64 mask = yab_folio_may_be_pinned(folio) ? batch.entries[i].mask : 0;
 
 			for (; mask; mask &= mask - 1)
 				yab_pagemap_mark(&region->pagemap, page + __ffs64(mask));
@@ -87,12 +100,12 @@ static void yab_tracking_protect(struct yab_region *region, u64 page, u64 dirty)
 	}
 }
 
-static int yab_tracking_fetch(struct yab_region *region, u64 page, u64 *bits, u64 count)
+int yab_tracking_fetch(struct yab_region *region, u64 page, u64 *bits, u64 count)
 {
 	u64 i;
 
 	down_write(&region->declare_lock);
-	if (region->tracking != YAB_TRACKING_ON) {
+	if (READ_ONCE(region->tracking) != YAB_TRACKING_ON) {
 		up_write(&region->declare_lock);
 		return -EINVAL;
 	}
@@ -102,20 +115,6 @@ static int yab_tracking_fetch(struct yab_region *region, u64 page, u64 *bits, u6
 		yab_tracking_protect(region, page + i * 64, bits[i]);
 	return 0;
 }
-
-static void yab_tracking_put_back(struct yab_region *region, u64 page, const u64 *bits, u64 count)
-{
-	u64 i;
-
-	for (i = 0; i < count; i++)
-		if (bits[i / 64] & BIT_ULL(i % 64))
-			yab_pagemap_mark(&region->pagemap, page + i);
-}
-
-const struct yab_bitmap_source yab_tracking_dirty = {
-	.fetch = yab_tracking_fetch,
-	.put_back = yab_tracking_put_back,
-};
 
 /* Old marks of present pages mean nothing; from now on they do. */
 static void yab_tracking_clear(struct yab_region *region)
@@ -145,6 +144,8 @@ static int yab_tracking_start(struct yab_region *region)
 	if (region->tracking == YAB_TRACKING_ON)
 		return -EALREADY;
 	yab_tracking_set(region, YAB_TRACKING_STARTING);
+	/* A worker on the same way would look like a process that is busy. */
+	flush_delayed_work(&region->update_work);
 	ret = yab_mappings_update(region);
 	if (ret)
 		return ret;

@@ -4,12 +4,9 @@
 
 #include <linux/types.h>
 
-#include "bitmap.h"
-
 struct yab_region;
 
-extern const struct yab_bitmap_source yab_tracking_dirty;
-
+int yab_tracking_fetch(struct yab_region *region, u64 page, u64 *bits, u64 count);
 long yab_tracking_ioctl(struct yab_region *region, void __user *arg, size_t size);
 
 #endif /* YAB_TRACKING_H */
