@@ -10,7 +10,7 @@ BUILD := $(CURDIR)/build
 VERSION := 0.1
 
 .DEFAULT_GOAL := all
-.PHONY: all modules daemon kselftest lab-tools unit setup check demo bench bench-kernel bench-kernel-programs lint install clean help
+.PHONY: all modules daemon kselftest lab-tools unit setup check check-full demo bench bench-kernel bench-kernel-programs lint install clean help
 
 all: daemon kselftest ## daemons and tools, the module's tests, and the module if it can be built here
 	@if [ -e $(KDIR)/Makefile ]; then $(MAKE) modules; else \
@@ -28,8 +28,8 @@ KSELFTESTS := $(patsubst tests/kselftest/%.c,$(BUILD)/kselftest/%, \
 
 kselftest: $(KSELFTESTS) ## the module's tests into build/kselftest
 
-$(BUILD)/kselftest/%: tests/kselftest/%.c tests/kselftest/harness.c tests/kselftest/harness.h \
-		include/uapi/linux/yabusame.h
+$(BUILD)/kselftest/%: tests/kselftest/%.c tests/kselftest/harness.c \
+		$(wildcard tests/kselftest/*.h tests/kselftest/*/*.h) include/uapi/linux/yabusame.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(CFLAGS) -Wall -Wextra -Werror -Iinclude/uapi -pthread $(filter %.c,$^) -o $@
 
@@ -56,6 +56,9 @@ setup: ## install what builds and tests need (Debian 12 or 13, root)
 
 check: setup ## every test
 	@tests/check
+
+check-full: setup ## every test, and long runs of some (about two hours more)
+	@tests/check --full
 
 demo: setup ## a real guest moves between two hosts
 	@tests/demo/run

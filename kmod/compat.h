@@ -177,20 +177,6 @@ static inline bool yab_mmap_write_trylock(struct mm_struct *mm)
 	return true;
 }
 
-/*
- * May somebody write to the folio without a fault? It is unmapped, and the caller has one
- * reference. Before 6.5 direct I/O took plain references, so there every one that cannot be
- * explained counts; what is on no LRU list is on its way there, with one more.
- */
-static inline bool yab_folio_may_be_pinned(struct folio *folio)
-{
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
-	return folio_ref_count(folio) > folio_nr_pages(folio) + 1 + !folio_test_lru(folio);
-#else
-	return folio_maybe_dma_pinned(folio);
-#endif
-}
-
 /* Gives up the lock under which a fault came in. The VMA may be gone after it. */
 static inline void yab_fault_unlock(struct vm_fault *vmf)
 {

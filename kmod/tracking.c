@@ -13,8 +13,8 @@
  * with this round or was set after that and is there for the next. Or it gets the lock
  * later, and marks the page for the next round.
  *
- * What has the page pinned (O_DIRECT, VFIO) writes without a fault. Such a page keeps its
- * mark, round after round, until nobody has it pinned.
+ * Who holds the page may write to it without a fault: O_DIRECT, VFIO, /proc/PID/mem between
+ * its look-up and its copy. Such a page keeps its mark, round after round, until nobody does.
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -76,6 +76,16 @@ static void yab_tracking_unmap(struct address_space *mapping, u64 page, u64 whic
 	}
 }
 
+/*
+ * May somebody who holds the folio write to it? Not all who do pin it, so every reference
+ * counts that cannot be explained. It is unmapped, and the caller has one; what is on no LRU
+ * list is on its way to one, with one more.
+ */
+static bool yab_tracking_is_held(struct folio *folio)
+{
+	return folio_ref_count(folio) > folio_nr_pages(folio) + 1 + !folio_test_lru(folio);
+}
+
 /* Has the next write to each of these of 64 pages noticed. */
 static void yab_tracking_protect(struct yab_region *region, u64 page, u64 dirty)
 {
@@ -90,7 +100,7 @@ static void yab_tracking_protect(struct yab_region *region, u64 page, u64 dirty)
 		yab_tracking_unmap(mapping, page, now);
 		for (i = 0; i < batch.count; i++) {
 			struct folio *folio = batch.entries[i].folio;
-			u64 mask = yab_folio_may_be_pinned(folio) ? batch.entries[i].mask : 0;
+			u64 mask = yab_tracking_is_held(folio) ? batch.entries[i].mask : 0;
 
 			for (; mask; mask &= mask - 1)
 				yab_pagemap_mark(&region->pagemap, page + __ffs64(mask));
