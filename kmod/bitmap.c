@@ -4,6 +4,7 @@
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
+#include "argument.h"
 #include "bitmap.h"
 #include "region.h"
 
@@ -60,9 +61,7 @@ long yab_bitmap_ioctl(struct yab_region *region, void __user *arg, size_t size,
 	struct yab_bitmap bitmap;
 	int ret;
 
-	if (size < sizeof(bitmap))
-		return -EINVAL;
-	ret = copy_struct_from_user(&bitmap, sizeof(bitmap), arg, size);
+	ret = yab_argument_fetch(&bitmap, sizeof(bitmap), arg, size);
 	if (ret)
 		return ret;
 	ret = yab_bitmap_check(region, &bitmap);

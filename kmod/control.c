@@ -5,8 +5,8 @@
 #include <linux/file.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
-#include <linux/uaccess.h>
 
+#include "argument.h"
 #include "control.h"
 #include "memory.h"
 #include "pager.h"
@@ -22,12 +22,7 @@ static long yab_control_info(void __user *arg, size_t size)
 		.features = YAB_FEATURES,
 	};
 
-	if (size < sizeof(info))
-		return -EINVAL;
-	if (copy_to_user(arg, &info, sizeof(info)) ||
-	    clear_user(arg + sizeof(info), size - sizeof(info)))
-		return -EFAULT;
-	return 0;
+	return yab_argument_answer(arg, size, &info, sizeof(info));
 }
 
 /* The name becomes that of a file in /dev and in sysfs. */
@@ -53,9 +48,7 @@ static long yab_control_create(void __user *arg, size_t size)
 	struct yab_region *region;
 	int ret;
 
-	if (size < sizeof(create))
-		return -EINVAL;
-	ret = copy_struct_from_user(&create, sizeof(create), arg, size);
+	ret = yab_argument_fetch(&create, sizeof(create), arg, size);
 	if (ret)
 		return ret;
 	params = (struct yab_region_params){
@@ -120,9 +113,7 @@ static long yab_control_target(unsigned int call, void __user *arg, size_t size)
 	struct yab_target target;
 	int ret;
 
-	if (size < sizeof(target))
-		return -EINVAL;
-	ret = copy_struct_from_user(&target, sizeof(target), arg, size);
+	ret = yab_argument_fetch(&target, sizeof(target), arg, size);
 	if (ret)
 		return ret;
 	if (target.flags & ~allowed || !yab_control_name_ok(target.name))

@@ -3,6 +3,7 @@
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
+#include "argument.h"
 #include "declare.h"
 #include "memory.h"
 #include "region.h"
@@ -203,9 +204,7 @@ long yab_declare_ioctl(struct yab_region *region, void __user *arg, size_t size)
 	struct yab_declare declare;
 	int ret;
 
-	if (size < sizeof(declare))
-		return -EINVAL;
-	ret = copy_struct_from_user(&declare, sizeof(declare), arg, size);
+	ret = yab_argument_fetch(&declare, sizeof(declare), arg, size);
 	if (ret)
 		return ret;
 	if (declare.flags || !declare.count || declare.count > YAB_RANGES_MAX)

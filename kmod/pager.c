@@ -7,8 +7,8 @@
 #include <linux/file.h>
 #include <linux/module.h>
 #include <linux/poll.h>
-#include <linux/uaccess.h>
 
+#include "argument.h"
 #include "bitmap.h"
 #include "declare.h"
 #include "pager.h"
@@ -80,9 +80,7 @@ static long yab_pager_open_queue(struct file *pager, void __user *arg, size_t si
 	struct yab_pager_queue *this;
 	int ret;
 
-	if (size < sizeof(select))
-		return -EINVAL;
-	ret = copy_struct_from_user(&select, sizeof(select), arg, size);
+	ret = yab_argument_fetch(&select, sizeof(select), arg, size);
 	if (ret)
 		return ret;
 	if (select.flags || select.index >= region->queue_count)
@@ -139,12 +137,7 @@ static long yab_pager_status(struct yab_region *region, void __user *arg, size_t
 		.queues = region->queue_count,
 	};
 
-	if (size < sizeof(status))
-		return -EINVAL;
-	if (copy_to_user(arg, &status, sizeof(status)) ||
-	    clear_user(arg + sizeof(status), size - sizeof(status)))
-		return -EFAULT;
-	return 0;
+	return yab_argument_answer(arg, size, &status, sizeof(status));
 }
 
 static long yab_pager_ioctl(struct file *file, unsigned int cmd, unsigned long arg)

@@ -18,8 +18,8 @@
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
-#include <linux/uaccess.h>
 
+#include "argument.h"
 #include "compat.h"
 #include "mappings.h"
 #include "region.h"
@@ -186,9 +186,7 @@ long yab_tracking_ioctl(struct yab_region *region, void __user *arg, size_t size
 	struct yab_track track;
 	int ret;
 
-	if (size < sizeof(track))
-		return -EINVAL;
-	ret = copy_struct_from_user(&track, sizeof(track), arg, size);
+	ret = yab_argument_fetch(&track, sizeof(track), arg, size);
 	if (ret)
 		return ret;
 	if (track.flags & ~YAB_TRACK_ON || track.reserved)
