@@ -5,32 +5,12 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include "harness.h"
-
-#define HUGE_SIZE (2UL << 20)
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
-static bool is_mapped(const unsigned char *at)
-{
-	uint64_t entry;
-	int fd = open("/proc/self/pagemap", O_RDONLY);
-
-	if (fd < 0 || pread(fd, &entry, 8, (uintptr_t)at / page_size * 8) != 8)
-		tap_bail("/proc/self/pagemap");
-	close(fd);
-	return entry >> 63;
-}
 
 static long faults_so_far(void)
 {
@@ -50,8 +30,7 @@ static void check_around(void)
 	size_t i;
 
 	fixture_open(&f, 1024);
-	for (i = 0; i < 1024; i++)
-		fill_page(f.view + i * page_size, i);
+	fill_pages(&f);
 	declare(f.pager, 0, 256);
 	for (i = 0; i < 256; i++)
 		right = right && page_is_filled(f.map + i * page_size, i);
@@ -76,28 +55,13 @@ static void check_around(void)
 /* A memory file with a huge page in it; one page in the middle is missing. */
 static void check_huge(void)
 {
-	size_t pages = 3 * HUGE_SIZE / page_size;
-	unsigned char *aligned;
+	size_t first = HUGE_SIZE / page_size, i;
 	struct fixture f;
 	struct toucher t;
-	size_t first, i;
 	bool right = true;
 
-	fixture_open(&f, pages);
-	munmap(f.map, pages * page_size);
-	munmap(f.view, pages * page_size);
-	/* Both views where a huge page could be mapped. */
-	aligned = mmap(NULL, 9 * HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	aligned = (void *)(((uintptr_t)aligned + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1));
-	f.view = mmap(aligned, pages * page_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		      f.memory, 0);
-	f.map = mmap(aligned + 4 * HUGE_SIZE, pages * page_size, PROT_READ | PROT_WRITE,
-		     MAP_SHARED | MAP_FIXED, f.node, 0);
-	if (f.view == MAP_FAILED || f.map == MAP_FAILED)
-		tap_bail("aligned mappings");
-	first = HUGE_SIZE / page_size;
-	for (i = 0; i < pages; i++)
-		fill_page(f.view + i * page_size, i);
+	fixture_open_aligned(&f, 3 * first);
+	fill_pages(&f);
 	if (madvise(f.view, 3 * HUGE_SIZE, MADV_COLLAPSE)) {
 		tap_skip("huge page in the memory file: no MADV_COLLAPSE here");
 		tap_skip("missing page inside it");
@@ -141,28 +105,16 @@ static void *run_collapse(void *arg)
  */
 static void check_collapse_race(void)
 {
-	size_t pages = HUGE_SIZE / page_size, round, i;
-	unsigned char *aligned;
+	size_t round, i;
 	bool mapped = false, right = true;
 	pthread_t thread;
 	struct fixture f;
 
-	fixture_open(&f, pages);
-	munmap(f.map, HUGE_SIZE);
-	munmap(f.view, HUGE_SIZE);
-	aligned = mmap(NULL, 5 * HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	aligned = (void *)(((uintptr_t)aligned + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1));
-	f.view = mmap(aligned, HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		      f.memory, 0);
-	f.map = mmap(aligned + 2 * HUGE_SIZE, HUGE_SIZE, PROT_READ | PROT_WRITE,
-		     MAP_SHARED | MAP_FIXED, f.node, 0);
-	for (i = 0; i < pages; i++)
-		fill_page(f.view + i * page_size, i);
+	fixture_open_aligned(&f, HUGE_SIZE / page_size);
+	fill_pages(&f);
 	declare(f.pager, 0, 8);
 	atomic_store(&collapsing, true);
-	errno = pthread_create(&thread, NULL, run_collapse, f.view);
-	if (errno)
-		tap_bail("pthread_create");
+	thread_start(&thread, run_collapse, f.view);
 	for (round = 0; round < 2000; round++) {
 		madvise(f.map, HUGE_SIZE, MADV_DONTNEED);
 		for (i = 0; i < 8; i++)

@@ -3,17 +3,12 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,49 +18,18 @@
 
 static const struct yab_create kept = { .flags = YAB_CREATE_KEEP };
 
-/* A child without any file of ours: it does not keep the pager alive. */
-static pid_t child_touches(const struct fixture *f, uint64_t page, bool write)
+/* Writes the page's second byte and exits with its first. */
+static pid_t child_writes(const struct fixture *f, uint64_t page)
 {
-	pid_t pid = fork();
+	pid_t pid = child_start();
 
-	if (pid < 0)
-		tap_bail("fork");
 	if (!pid) {
-		volatile unsigned char *at = f->map + page * page_size;
+		volatile unsigned char *at = page_of(f, page);
 
-		close_range(3, ~0U, 0);
-		if (write)
-			at[1] = 1;
+		at[1] = 1;
 		_exit(*at);
 	}
 	return pid;
-}
-
-/* The exit status, or the signal that ended it as a negative number. */
-static int ending(pid_t pid)
-{
-	int status;
-
-	if (waitpid(pid, &status, 0) != pid)
-		tap_bail("waitpid");
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-static void wait_until_faults(const struct fixture *f, unsigned long faults)
-{
-	while (strtoul(attribute(f, "faults"), NULL, 10) < faults)
-		sched_yield();
-}
-
-static int module_users(void)
-{
-	FILE *file = fopen("/sys/module/yabusame/refcnt", "r");
-	int count;
-
-	if (!file || fscanf(file, "%d", &count) != 1)
-		tap_bail("refcnt");
-	fclose(file);
-	return count;
 }
 
 static uint64_t now_ns(void)
@@ -151,15 +115,15 @@ static void check_takeover(void)
 	fill_page(f.view + 5 * page_size, 5);
 	fill_page(f.view + 6 * page_size, 6);
 	declare(f.pager, 5, 1);
-	pids[0] = child_touches(&f, 50, false);
+	pids[0] = child_reads(&f, 50);
 	next_fault(&f);
 	declare(f.pager, 50, 1);
-	pids[1] = child_touches(&f, 100, false);
+	pids[1] = child_reads(&f, 100);
 	next_fault(&f);
-	pids[2] = child_touches(&f, 1000, true);
+	pids[2] = child_writes(&f, 1000);
 	wait_until_faults(&f, 3);
 	pager_goes(&f);
-	pids[3] = child_touches(&f, 300, false);
+	pids[3] = child_reads(&f, 300);
 	wait_until_asleep(pids[3]);
 	tap_ok(attribute_is(&f, "state", "orphaned") && attribute_is(&f, "pager", "0"),
 	       "the pager goes: one fault is read, one is queued, one comes later");
@@ -185,7 +149,7 @@ static void check_takeover(void)
 	tap_ok(no_fault(&f), "no other is queued");
 	tap_ok(get_status(&f).faults == 4, "they are not counted again");
 
-	pids[4] = child_touches(&f, 400, true);
+	pids[4] = child_writes(&f, 400);
 	faults[0] = next_fault(&f);
 	tap_ok(faults[0].page == 400 && faults[0].flags == YAB_FAULT_WRITE,
 	       "a new fault is reported as ever");
@@ -313,7 +277,7 @@ static bool attach_fails(const struct fixture *f, int expected)
 static void check_busy(void)
 {
 	struct yab_queue_select select = { 0 };
-	int copy, queue, status, fds[2];
+	int copy, queue, fds[2];
 	struct fixture f;
 	struct toucher t;
 	pid_t pid;
@@ -358,8 +322,7 @@ static void check_busy(void)
 	tap_ok(t.value == 33, "a child that inherited the fd answers faults");
 	tap_ok(attach_fails(&f, EBUSY), "and is the pager: EBUSY");
 	close(fds[1]);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status) && !WEXITSTATUS(status) && attribute_is(&f, "state", "orphaned"),
+	tap_ok(!ending(pid) && attribute_is(&f, "state", "orphaned"),
 	       "when it ends, the region is orphaned");
 	f.pager = attach(f.name);
 	tap_ok(f.pager >= 0, "and takes a new pager");
@@ -400,9 +363,7 @@ static void check_contest(void)
 	for (round = 0; round < 100; round++) {
 		for (i = 0; i < ARRAY_SIZE(c); i++) {
 			c[i] = (struct contender){ .barrier = &barrier, .f = &f };
-			errno = pthread_create(&c[i].thread, NULL, contender_run, &c[i]);
-			if (errno)
-				tap_bail("pthread_create");
+			thread_start(&c[i].thread, contender_run, &c[i]);
 		}
 		won = 0;
 		for (i = 0; i < ARRAY_SIZE(c); i++) {
@@ -518,7 +479,7 @@ static void check_complete(void)
 
 static void check_kept(void)
 {
-	int users = module_users();
+	unsigned long users = module_refcnt();
 	uint64_t bits[16];
 	struct fixture f;
 	pid_t pid;
@@ -532,7 +493,7 @@ static void check_kept(void)
 	tap_ok(node_exists(&f), "a kept region stays without any user");
 	tap_ok(attribute_is(&f, "state", "orphaned") && attribute_is(&f, "mappings", "0"),
 	       "as an orphan without mappings");
-	tap_ok(module_users() > users, "and holds the module");
+	tap_ok(module_refcnt() > users, "and holds the module");
 	pager_comes(&f);
 	tap_ok(get_bitmap(f.pager, YAB_IOC_PRESENT, 0, PAGES, bits) == 2 && bit(bits, 0) &&
 	       bit(bits, 700), "a new pager finds what is present");
@@ -543,7 +504,7 @@ static void check_kept(void)
 	if (f.map == MAP_FAILED)
 		tap_bail("mmap %s", f.path);
 	tap_ok(page_is_filled(f.map + 700 * page_size, 700), "which shows through the node");
-	pid = child_touches(&f, 9, false);
+	pid = child_reads(&f, 9);
 	tap_ok(next_fault(&f).page == 9, "where missing pages are asked for");
 	f.view[9 * page_size] = 99;
 	declare(f.pager, 9, 1);
@@ -556,7 +517,7 @@ static void check_kept(void)
 	tap_ok(node_exists(&f) && attribute_is(&f, "state", "complete"), "complete, too");
 	tap_ok(!remove_region(f.name, 0), "it can be removed");
 	tap_ok(!node_exists(&f), "and is gone");
-	tap_ok(module_users() == users, "nor holds the module any more");
+	tap_ok(module_refcnt() == users, "nor holds the module any more");
 
 	fixture_open_with(&f, PAGES, &kept);
 	fail(f.name);
@@ -565,7 +526,7 @@ static void check_kept(void)
 	       "a failed region is kept as well");
 	tap_ok(!remove_region(f.name, YAB_REMOVE_FORCE) && !node_exists(&f),
 	       "and can be removed, force or not");
-	tap_ok(module_users() == users, "and leaves nothing");
+	tap_ok(module_refcnt() == users, "and leaves nothing");
 }
 
 static bool remove_fails(const struct fixture *f, uint64_t flags, int expected)
@@ -584,7 +545,8 @@ static bool map_fails(int node, int expected)
 
 static void check_remove(void)
 {
-	int users = module_users(), control, old;
+	unsigned long users = module_refcnt();
+	int control, old;
 	struct yab_create request;
 	struct fixture f;
 	char path[160];
@@ -621,7 +583,7 @@ static void check_remove(void)
 	close(f.node);
 	close(f.pager);
 	close(f.memory);
-	tap_ok(!node_exists(&f) && module_users() == users, "nothing is left of either");
+	tap_ok(!node_exists(&f) && module_refcnt() == users, "nothing is left of either");
 
 	/* Without KEEP there is hardly a moment for it, but an open node is one. */
 	fixture_open(&f, PAGES);
@@ -629,12 +591,12 @@ static void check_remove(void)
 	pager_goes(&f);
 	tap_ok(!remove_region(f.name, 0) && !node_exists(&f), "nobody has to keep it for that");
 	close(f.node);
-	tap_ok(module_users() == users, "nothing is left of it");
+	tap_ok(module_refcnt() == users, "nothing is left of it");
 }
 
 static void check_force_waiters(void)
 {
-	int users = module_users();
+	unsigned long users = module_refcnt();
 	struct fixture f, again;
 	struct yab_fault fault;
 	unsigned char *moved;
@@ -645,8 +607,8 @@ static void check_force_waiters(void)
 	fill_page(f.view + 5 * page_size, 5);
 	declare(f.pager, 4, 2);
 	f.map[4 * page_size + 9] = f.map[4 * page_size + 9];
-	first = child_touches(&f, 1, false);
-	second = child_touches(&f, 2, true);
+	first = child_reads(&f, 1);
+	second = child_writes(&f, 2);
 	wait_until_faults(&f, 2);
 	tap_ok(!remove_region(f.name, YAB_REMOVE_FORCE), "a region is removed by force");
 	tap_ok(ending(first) == -SIGBUS && ending(second) == -SIGBUS, "who waits gets SIGBUS");
@@ -656,13 +618,13 @@ static void check_force_waiters(void)
 	       declare(f.pager, 1, 1) < 0 && errno == EIO, "and cannot do anything: EIO");
 	tap_ok(page_is_filled(f.map + 4 * page_size, 4) && page_is_filled(f.map + 5 * page_size, 5),
 	       "in the mapping that stays, present pages work");
-	tap_ok(ending(child_touches(&f, 3, false)) == -SIGBUS, "and missing ones are SIGBUS");
+	tap_ok(ending(child_reads(&f, 3)) == -SIGBUS, "and missing ones are SIGBUS");
 	moved = mremap(f.map, 4 * page_size, 4 * page_size, MREMAP_MAYMOVE | MREMAP_FIXED,
 		       mmap(NULL, 4 * page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	tap_ok(moved != MAP_FAILED && !munmap(moved, 4 * page_size) && f.map[4 * page_size + 1] ==
 	       f.view[4 * page_size + 1], "it can be moved and split");
 	tap_ok(map_fails(f.node, ENXIO), "no other mapping can be made: ENXIO");
-	tap_ok(module_users() > users, "it holds the module");
+	tap_ok(module_refcnt() > users, "it holds the module");
 
 	again = f;
 	again.memory = make_memory(page_size);
@@ -678,22 +640,22 @@ static void check_force_waiters(void)
 	tap_ok(node_exists(&again), "the end of the old region is not that of the new one");
 	close(again.pager);
 	close(again.memory);
-	tap_ok(!node_exists(&again) && module_users() == users, "nothing is left of either");
+	tap_ok(!node_exists(&again) && module_refcnt() == users, "nothing is left of either");
 
 	fixture_open_with(&f, PAGES, &kept);
 	close(f.pager);
-	first = child_touches(&f, 1, false);
+	first = child_reads(&f, 1);
 	wait_until_asleep(first);
 	tap_ok(!remove_region(f.name, YAB_REMOVE_FORCE) && ending(first) == -SIGBUS,
 	       "an orphan is removed by force: SIGBUS for who waits");
 	f.pager = -1;
 	fixture_close(&f);
-	tap_ok(!node_exists(&f) && module_users() == users, "nothing is left of it");
+	tap_ok(!node_exists(&f) && module_refcnt() == users, "nothing is left of it");
 }
 
 static void check_force_complete(void)
 {
-	int users = module_users();
+	unsigned long users = module_refcnt();
 	struct fixture f;
 
 	fixture_open_with(&f, PAGES, &kept);
@@ -706,11 +668,11 @@ static void check_force_complete(void)
 	f.pager = -1;
 	tap_ok(f.map[0] == 2 && f.map[900 * page_size] == 1,
 	       "its mapping works, and what is touched for the first time, too");
-	tap_ok(ending(child_touches(&f, 901, true)) == 1 && f.map[901 * page_size + 1] == 1,
+	tap_ok(ending(child_writes(&f, 901)) == 1 && f.map[901 * page_size + 1] == 1,
 	       "in a child as well");
 	tap_ok(!node_exists(&f) && map_fails(f.node, ENXIO), "it cannot be mapped again: ENXIO");
 	fixture_close(&f);
-	tap_ok(module_users() == users, "nothing is left of it");
+	tap_ok(module_refcnt() == users, "nothing is left of it");
 }
 
 int main(void)

@@ -3,20 +3,14 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "harness.h"
-
-#define HUGE_SIZE (2UL << 20)
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
 
 /* A field of /proc/self/smaps for the mapping at @at, such as ShmemPmdMapped. */
 static bool smaps_has(const unsigned char *at, const char *field, const char *what)
@@ -45,30 +39,6 @@ static void wait_until_free(const unsigned char *at)
 		sched_yield();
 }
 
-static void map_aligned(struct fixture *f)
-{
-	size_t size = f->pages * page_size;
-	unsigned char *room;
-
-	munmap(f->map, size);
-	munmap(f->view, size);
-	room = mmap(NULL, 2 * size + 2 * HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	room = (void *)(((uintptr_t)room + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1));
-	f->view = mmap(room, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, f->memory, 0);
-	f->map = mmap(room + size + HUGE_SIZE, size, PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_FIXED, f->node, 0);
-	if (f->view == MAP_FAILED || f->map == MAP_FAILED)
-		tap_bail("aligned mappings");
-}
-
-static void fill(struct fixture *f)
-{
-	size_t i;
-
-	for (i = 0; i < f->pages; i++)
-		fill_page(f->view + i * page_size, i);
-}
-
 static bool is_right(const struct fixture *f)
 {
 	size_t i;
@@ -85,11 +55,10 @@ static void check_collapse(void)
 	struct fixture f;
 	bool collapsed;
 
-	fixture_open(&f, 2 * HUGE_SIZE / page_size);
+	fixture_open_aligned(&f, 2 * HUGE_SIZE / page_size);
 	if (fcntl(f.memory, F_ADD_SEALS, F_SEAL_GROW))
 		tap_bail("F_SEAL_GROW");
-	map_aligned(&f);
-	fill(&f);
+	fill_pages(&f);
 	declare(f.pager, 0, f.pages - 1);
 	tap_ok(smaps_has(f.map, "VmFlags:", " de"), "incomplete: the mapping is restricted");
 	collapsed = madvise(f.map, HUGE_SIZE, MADV_COLLAPSE) == 0;
@@ -165,7 +134,7 @@ static void check_many(void)
 		(void)!write(back[1], "y", 1);
 		_exit(0);
 	}
-	fill(&f);
+	fill_pages(&f);
 	declare(f.pager, 0, 8);
 	wait_until_free(f.map);
 	wait_until_free(second);

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -25,19 +24,9 @@
 #include "harness.h"
 #include "kvm.h"
 
-#define HUGE_SIZE (2UL << 20)
 #define PAGES 256
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
 static struct fixture f;
-
-static unsigned char *page_at(uint64_t page)
-{
-	return f.map + page * page_size;
-}
 
 /* Reads and clears the bits of the whole region; returns how many are set. */
 static long collect(uint64_t *bits)
@@ -131,13 +120,13 @@ static void check_bad_buffer(void)
 	uint64_t *bad = mmap(NULL, page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	open_tracked();
-	page_at(70)[0] = 1;
+	page_of(&f, 70)[0] = 1;
 	tap_ok(get_bitmap(f.pager, YAB_IOC_DIRTY, 0, PAGES, bad) < 0 && errno == EFAULT,
 	       "a bad buffer: EFAULT");
 	tap_ok(was_written(70), "and the write is still there to be asked for");
-	page_at(3)[0] = 1;
-	page_at(70)[0] = 1;
-	page_at(130)[0] = 1;
+	page_of(&f, 3)[0] = 1;
+	page_of(&f, 70)[0] = 1;
+	page_of(&f, 130)[0] = 1;
 	{
 		uint64_t bits[2] = { 0 };
 		long set = get_bitmap(f.pager, YAB_IOC_DIRTY, 64, 60, bits);
@@ -159,14 +148,14 @@ static void check_plain(void)
 	open_tracked();
 	read_all(f.map);
 	tap_ok(nothing_written(), "reads are no writes");
-	page_at(5)[10] = 1;
-	page_at(200)[0] = 2;
+	page_of(&f, 5)[10] = 1;
+	page_of(&f, 200)[0] = 2;
 	set = collect(bits);
 	tap_ok(set == 2 && is_set(bits, 5) && is_set(bits, 200), "two pages are written, and reported");
 	tap_ok(nothing_written(), "once");
 	read_all(f.map);
 	tap_ok(nothing_written(), "reads after that are no writes");
-	page_at(5)[11] = 1;
+	page_of(&f, 5)[11] = 1;
 	tap_ok(was_written(5), "another write to a page that was reported is seen");
 	f.view[7 * page_size] = 1;
 	tap_ok(!was_written(7), "the pager's own writes are not");
@@ -208,16 +197,16 @@ static void run_map_and_store(unsigned char *at)
 static void check_processes(void)
 {
 	open_tracked();
-	in_child(run_store, page_at(1));
-	tap_ok(was_written(1) && page_at(1)[0] == 9, "a child writes to the mapping it inherited");
+	in_child(run_store, page_of(&f, 1));
+	tap_ok(was_written(1) && page_of(&f, 1)[0] == 9, "a child writes to the mapping it inherited");
 	read_all(f.map);
-	in_child(run_store, page_at(2));
+	in_child(run_store, page_of(&f, 2));
 	tap_ok(was_written(2), "to a page that its parent has read");
-	page_at(3)[0] = 1;
+	page_of(&f, 3)[0] = 1;
 	nothing_written();
-	in_child(run_store, page_at(3));
+	in_child(run_store, page_of(&f, 3));
 	tap_ok(was_written(3), "and to one that its parent has written before");
-	in_child(run_map_and_store, page_at(4));
+	in_child(run_map_and_store, page_of(&f, 4));
 	tap_ok(was_written(4), "another process writes to a mapping of its own");
 	fixture_close(&f);
 }
@@ -230,29 +219,25 @@ static void check_kernel(void)
 	pid_t pid;
 
 	open_tracked();
-	if (pipe(fds) || write(fds[1], "abc", 3) != 3 || read(fds[0], page_at(1), 3) != 3)
+	if (pipe(fds) || write(fds[1], "abc", 3) != 3 || read(fds[0], page_of(&f, 1), 3) != 3)
 		tap_bail("pipe");
 	tap_ok(was_written(1), "read() into a page is a write");
-	if (write(fds[1], page_at(2), 3) != 3)
+	if (write(fds[1], page_of(&f, 2), 3) != 3)
 		tap_bail("pipe");
 	tap_ok(nothing_written(), "write() from a page is none");
-	pid = fork();
-	if (!pid)
-		for (;;)
-			pause();
-	remote = (struct iovec){ .iov_base = page_at(3), .iov_len = 3 };
+	pid = child_idle();
+	remote = (struct iovec){ .iov_base = page_of(&f, 3), .iov_len = 3 };
 	if (process_vm_writev(pid, &local, 1, &remote, 1, 0) == 3)
 		tap_ok(was_written(3), "process_vm_writev() to another process is a write");
 	else
 		tap_skip("process_vm_writev(): not in this kernel");
 	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
 	fd = open(path, O_RDWR);
-	if (pwrite(fd, "abc", 3, (off_t)(uintptr_t)page_at(4)) != 3)
+	if (pwrite(fd, "abc", 3, (off_t)(uintptr_t)page_of(&f, 4)) != 3)
 		tap_bail("%s", path);
 	tap_ok(was_written(4), "so is writing to /proc/PID/mem");
 	close(fd);
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	child_kill(pid);
 	close(fds[0]);
 	close(fds[1]);
 	fixture_close(&f);
@@ -276,13 +261,13 @@ static void check_kvm(void)
 	vm_prepare(&vm, page_size, true, 5);
 	if (vm_run(&vm) < 0)
 		tap_bail("KVM_RUN");
-	tap_ok(was_written(1) && page_at(1)[0] == 5, "a KVM guest's write is seen");
+	tap_ok(was_written(1) && page_of(&f, 1)[0] == 5, "a KVM guest's write is seen");
 	vm_prepare(&vm, page_size, true, 6);
 	vm_run(&vm);
-	tap_ok(was_written(1) && page_at(1)[0] == 6, "and again after it was reported");
+	tap_ok(was_written(1) && page_of(&f, 1)[0] == 6, "and again after it was reported");
 	vm_prepare(&vm, 2 * page_size, false, 0);
 	vm_run(&vm);
-	tap_ok(page_at(2)[0] == 0, "a guest reads");
+	tap_ok(page_of(&f, 2)[0] == 0, "a guest reads");
 	track(f.pager, false);
 	vm_prepare(&vm, 3 * page_size, true, 7);
 	vm_run(&vm);
@@ -308,7 +293,7 @@ static void check_pinned(void)
 
 	fixture_open(&f, PAGES);
 	declare(f.pager, 0, PAGES);
-	buffer = (struct iovec){ .iov_base = page_at(9), .iov_len = page_size };
+	buffer = (struct iovec){ .iov_base = page_of(&f, 9), .iov_len = page_size };
 	/* 6.1 knows shmem by its vm_ops: EOPNOTSUPP. */
 	if (ring < 0 ||
 	    (syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &buffer, 1) &&
@@ -321,7 +306,7 @@ static void check_pinned(void)
 	}
 	if (track(f.pager, true))
 		tap_bail("YAB_IOC_TRACK");
-	page_at(9)[0] = 1;
+	page_of(&f, 9)[0] = 1;
 	tap_ok(was_written(9), "a page that is pinned is written");
 	tap_ok(was_written(9) && was_written(9), "and counts as written again and again");
 	syscall(SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, NULL, 0);
@@ -342,14 +327,14 @@ static void check_before(void)
 	fixture_open(&f, PAGES);
 	declare(f.pager, 0, PAGES);
 	for (i = 0; i < PAGES; i++)
-		page_at(i)[0] = i;
+		page_of(&f, i)[0] = i;
 	reader = mmap(NULL, PAGES * page_size, PROT_READ, MAP_SHARED, f.node, 0);
 	read_all(reader);
 	if (track(f.pager, true))
 		tap_bail("YAB_IOC_TRACK");
 	tap_ok(nothing_written(), "pages that were written before count as clean");
 	for (i = 0; i < PAGES; i += 3)
-		page_at(i)[1] = i;
+		page_of(&f, i)[1] = i;
 	{
 		uint64_t bits[PAGES / 64];
 
@@ -363,7 +348,7 @@ static void check_before(void)
 	tap_ok(was_written(100), "mprotect() makes a mapping writable: its write is seen");
 	mprotect(f.map, PAGES * page_size, PROT_READ);
 	mprotect(f.map, PAGES * page_size, PROT_READ | PROT_WRITE);
-	page_at(100)[0] = 1;
+	page_of(&f, 100)[0] = 1;
 	tap_ok(was_written(100), "and back and forth, too");
 	munmap(reader, PAGES * page_size);
 	fixture_close(&f);
@@ -386,13 +371,13 @@ static void check_after(void)
 	away[21 * page_size] = 3;
 	munmap(away, PAGES * page_size);
 	tap_ok(was_written(21), "a write whose mapping is gone is still reported");
-	page_at(22)[0] = 1;
+	page_of(&f, 22)[0] = 1;
 	madvise(f.map, PAGES * page_size, MADV_DONTNEED);
-	tap_ok(was_written(22) && page_at(22)[0] == 1, "as is one that was dropped from the mapping");
+	tap_ok(was_written(22) && page_of(&f, 22)[0] == 1, "as is one that was dropped from the mapping");
 	map = mmap(NULL, PAGES * page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, f.node, 0);
 	map[23 * page_size] = 1;
-	page_at(24)[0] = 1;
-	tap_ok(was_written(24) && page_at(23)[0] == 0, "a private mapping does no harm");
+	page_of(&f, 24)[0] = 1;
+	tap_ok(was_written(24) && page_of(&f, 23)[0] == 0, "a private mapping does no harm");
 	munmap(map, PAGES * page_size);
 	fixture_close(&f);
 }
@@ -401,14 +386,14 @@ static void check_after(void)
 static void check_populate(void)
 {
 	open_tracked();
-	madvise(page_at(40), 8 * page_size, MADV_POPULATE_WRITE);
-	page_at(41)[0] = 1;
+	madvise(page_of(&f, 40), 8 * page_size, MADV_POPULATE_WRITE);
+	page_of(&f, 41)[0] = 1;
 	tap_ok(was_written(41), "MADV_POPULATE_WRITE hides no write");
-	page_at(41)[0] = 2;
+	page_of(&f, 41)[0] = 2;
 	tap_ok(was_written(41), "not even after it was reported");
-	mlock(page_at(40), 8 * page_size);
+	mlock(page_of(&f, 40), 8 * page_size);
 	was_written(0);
-	page_at(42)[0] = 2;
+	page_of(&f, 42)[0] = 2;
 	tap_ok(was_written(42), "nor does mlock()");
 	fixture_close(&f);
 }
@@ -418,19 +403,9 @@ static void check_huge(void)
 {
 	size_t pages = HUGE_SIZE / page_size, page;
 	uint64_t bits[HUGE_SIZE / 4096 / 64];
-	unsigned char *aligned;
 
-	fixture_open(&f, pages);
-	munmap(f.map, HUGE_SIZE);
-	munmap(f.view, HUGE_SIZE);
-	aligned = mmap(NULL, 5 * HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	aligned = (void *)(((uintptr_t)aligned + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1));
-	f.view = mmap(aligned, HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		      f.memory, 0);
-	f.map = mmap(aligned + 2 * HUGE_SIZE, HUGE_SIZE, PROT_READ | PROT_WRITE,
-		     MAP_SHARED | MAP_FIXED, f.node, 0);
-	for (page = 0; page < pages; page++)
-		fill_page(f.view + page * page_size, page);
+	fixture_open_aligned(&f, pages);
+	fill_pages(&f);
 	declare(f.pager, 0, pages);
 	if (madvise(f.view, HUGE_SIZE, MADV_COLLAPSE)) {
 		tap_skip("a huge page, mapped before: no MADV_COLLAPSE here");
@@ -443,18 +418,18 @@ static void check_huge(void)
 		f.map[page * page_size] ^= 1;
 	if (track(f.pager, true))
 		tap_bail("YAB_IOC_TRACK");
-	page_at(100)[0] ^= 1;
+	page_of(&f, 100)[0] ^= 1;
 	collect(bits);
 	tap_ok(is_set(bits, 100), "a write to a huge page, mapped as such before it began, is seen");
-	page_at(101)[0] ^= 1;
-	page_at(100)[0] ^= 1;
+	page_of(&f, 101)[0] ^= 1;
+	page_of(&f, 100)[0] ^= 1;
 	collect(bits);
 	tap_ok(is_set(bits, 100) && is_set(bits, 101), "and those of the next round");
 	madvise(f.view, HUGE_SIZE, MADV_COLLAPSE);
 	madvise(f.map, HUGE_SIZE, MADV_COLLAPSE);
-	page_at(102)[0] ^= 1;
+	page_of(&f, 102)[0] ^= 1;
 	madvise(f.view, HUGE_SIZE, MADV_COLLAPSE);
-	page_at(103)[0] ^= 1;
+	page_of(&f, 103)[0] ^= 1;
 	collect(bits);
 	tap_ok(is_set(bits, 102) && is_set(bits, 103), "collapsing meanwhile hides nothing");
 	fixture_close(&f);
@@ -470,19 +445,18 @@ static void check_filling(void)
 	declare(f.pager, 0, 10);
 	if (track(f.pager, true))
 		tap_bail("YAB_IOC_TRACK");
-	toucher_start(&t, page_at(20), true, 8);
+	toucher_start(&t, page_of(&f, 20), true, 8);
 	next_fault(&f);
 	tap_ok(!was_written(20), "a missing page that is to be written is not written yet");
-	fill_page(f.view + 20 * page_size, 20);
-	declare(f.pager, 20, 1);
+	provide_page(&f, 20);
 	toucher_join(&t);
-	tap_ok(was_written(20) && page_at(20)[0] == 8, "but as soon as it has come");
-	toucher_start(&t, page_at(21), false, 0);
+	tap_ok(was_written(20) && page_of(&f, 20)[0] == 8, "but as soon as it has come");
+	toucher_start(&t, page_of(&f, 21), false, 0);
 	next_fault(&f);
 	declare(f.pager, 21, 1);
 	toucher_join(&t);
 	tap_ok(!was_written(21), "one that is only read is not");
-	page_at(21)[0] = 1;
+	page_of(&f, 21)[0] = 1;
 	tap_ok(was_written(21), "until it is written");
 	declare_as(f.pager, 3, 2, YAB_RANGE_DISCARDED);
 	{
@@ -499,10 +473,10 @@ static void check_handover(void)
 	struct yab_status status;
 
 	open_tracked();
-	page_at(6)[0] = 1;
+	page_of(&f, 6)[0] = 1;
 	close(f.pager);
 	wait_until_attribute(&f, "pager", "0");
-	page_at(7)[0] = 1;
+	page_of(&f, 7)[0] = 1;
 	tap_ok(attribute_is(&f, "tracking", "1"), "tracking outlives the pager");
 	f.pager = attach(f.name);
 	if (f.pager < 0)
@@ -516,7 +490,7 @@ static void check_handover(void)
 		tap_ok(is_set(bits, 6) && is_set(bits, 7),
 		       "and gets what was written before and between");
 	}
-	page_at(6)[0] = 2;
+	page_of(&f, 6)[0] = 2;
 	tap_ok(was_written(6), "and after");
 	fixture_close(&f);
 }
@@ -536,7 +510,7 @@ static void write_all(void)
 	size_t i;
 
 	for (i = 0; i < f.pages; i++)
-		page_at(i)[0]++;
+		page_of(&f, i)[0]++;
 }
 
 static void check_cost(void)
@@ -763,8 +737,7 @@ static void check_race(size_t pages, unsigned int length)
 	atomic_store(&racing, false);
 	for (i = 0; i < ARRAY_SIZE(threads); i++)
 		pthread_join(threads[i], NULL);
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	child_kill(pid);
 	copy_round(shadow);
 	wrong = differences(shadow);
 	tap_ok(!wrong, "writers to %zu pages race with %lu rounds that copy %lu: %lu miss a write",

@@ -2,9 +2,7 @@
 /* One fault: reported once with its kind, waits for the declaration, sees the content. */
 #define _GNU_SOURCE
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "harness.h"
 
@@ -53,7 +51,6 @@ static void check_shared(struct fixture *f)
 {
 	struct toucher t[8];
 	bool all = true;
-	int status;
 	pid_t pid;
 	size_t i;
 
@@ -70,8 +67,7 @@ static void check_shared(struct fixture *f)
 		all = all && t[i].value == 55;
 	}
 	tap_ok(all, "all threads are woken and see the content");
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status) && WEXITSTATUS(status) == 55, "and so is the process");
+	tap_ok(ending(pid) == 55, "and so is the process");
 }
 
 static void check_private(struct fixture *f)

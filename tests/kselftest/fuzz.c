@@ -642,17 +642,6 @@ static unsigned int remove_regions(void)
 	return left;
 }
 
-static int module_users(void)
-{
-	FILE *file = fopen("/sys/module/yabusame/refcnt", "r");
-	int count = -1;
-
-	if (!file || fscanf(file, "%d", &count) != 1)
-		tap_bail("refcnt");
-	fclose(file);
-	return count;
-}
-
 /* Kills a process with all its children; true if it had not ended by itself. */
 static bool process_end(pid_t pid)
 {
@@ -689,9 +678,7 @@ static void check_removal(void)
 	atomic_bool racing = true;
 	pthread_t remover;
 
-	errno = pthread_create(&remover, NULL, run_remover, &racing);
-	if (errno)
-		tap_bail("pthread_create");
+	thread_start(&remover, run_remover, &racing);
 	request = make_request("fuzz-race", page_size, memory);
 	request.flags = YAB_CREATE_KEEP;
 	for (round = 0; round < ROUNDS; round++) {
@@ -707,8 +694,8 @@ static void check_removal(void)
 	remove_region("fuzz-race", YAB_REMOVE_FORCE);
 	close(memory);
 	close(control);
-	tap_ok(!module_users(), "regions are removed while they are made: %d are left over",
-	       module_users());
+	tap_ok(!module_refcnt(), "regions are removed while they are made: %lu are left over",
+	       module_refcnt());
 }
 
 int main(void)
@@ -751,9 +738,9 @@ int main(void)
 	tap_ok(atomic_load(calls) > started, "and did something");
 	tap_ok(!remove_regions(), "all regions that are left can be removed");
 	/* Work that is under way may hold it for a moment. */
-	for (end = now_ms() + 30000; module_users() && now_ms() < end;)
+	for (end = now_ms() + 30000; module_refcnt() && now_ms() < end;)
 		sched_yield();
-	tap_ok(!module_users(), "and nobody uses the module (%d)", module_users());
+	tap_ok(!module_refcnt(), "and nobody uses the module (%lu)", module_refcnt());
 	fixture_open(&f, 4);
 	toucher_start(&t, f.map, false, 0);
 	next_fault(&f);

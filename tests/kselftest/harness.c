@@ -12,6 +12,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -124,6 +126,7 @@ void fixture_open_with(struct fixture *f, size_t pages, const struct yab_create 
 	snprintf(f->name, sizeof(f->name), "kselftest-%d-%u", getpid(), serial++);
 	snprintf(f->path, sizeof(f->path), "/dev/yabusame/%s", f->name);
 	f->pages = pages;
+	f->untouched = 0;
 	f->memory = make_memory(pages * page_size);
 	request = make_request(f->name, pages * page_size, f->memory);
 	request.flags = wish->flags;
@@ -149,6 +152,23 @@ void fixture_open(struct fixture *f, size_t pages)
 	fixture_open_with(f, pages, &plain);
 }
 
+void fixture_open_aligned(struct fixture *f, size_t pages)
+{
+	size_t size = pages * page_size;
+	unsigned char *room;
+
+	fixture_open(f, pages);
+	munmap(f->map, size);
+	munmap(f->view, size);
+	room = mmap(NULL, 2 * size + 2 * HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	room = (void *)(((uintptr_t)room + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1));
+	f->view = mmap(room, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, f->memory, 0);
+	f->map = mmap(room + size + HUGE_SIZE, size, PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_FIXED, f->node, 0);
+	if (f->view == MAP_FAILED || f->map == MAP_FAILED)
+		tap_bail("aligned mappings");
+}
+
 void fixture_close(struct fixture *f)
 {
 	munmap(f->map, f->pages * page_size);
@@ -156,6 +176,13 @@ void fixture_close(struct fixture *f)
 	close(f->node);
 	close(f->pager);
 	close(f->memory);
+}
+
+void fixture_orphan(struct fixture *f)
+{
+	close(f->pager);
+	f->pager = -1;
+	wait_until_attribute(f, "state", "orphaned");
 }
 
 static int call_by_name(unsigned long call, const char *name, uint64_t flags)
@@ -187,6 +214,47 @@ int remove_region(const char *name, uint64_t flags)
 	return call_by_name(YAB_IOC_REMOVE, name, flags);
 }
 
+bool write_file(const char *folder, const char *file, const char *text)
+{
+	char path[512];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, file);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return false;
+	n = write(fd, text, strlen(text));
+	close(fd);
+	return n == (ssize_t)strlen(text);
+}
+
+static void read_line(const char *folder, const char *file, char *line, size_t size)
+{
+	char path[512];
+	FILE *stream;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, file);
+	stream = fopen(path, "r");
+	if (!stream || !fgets(line, size, stream))
+		tap_bail("%s", path);
+	fclose(stream);
+	line[strcspn(line, "\n")] = '\0';
+}
+
+unsigned long read_number(const char *folder, const char *file)
+{
+	char line[64];
+
+	read_line(folder, file, line, sizeof(line));
+	return strtoul(line, NULL, 0);
+}
+
+unsigned long module_refcnt(void)
+{
+	return read_number("/sys/module/yabusame", "refcnt");
+}
+
 bool node_exists(const struct fixture *f)
 {
 	struct stat st;
@@ -197,15 +265,10 @@ bool node_exists(const struct fixture *f)
 const char *attribute(const struct fixture *f, const char *name)
 {
 	static char value[512];
-	char path[160];
-	FILE *file;
+	char folder[128];
 
-	snprintf(path, sizeof(path), "/sys/class/yabusame/%s/%s", f->name, name);
-	file = fopen(path, "r");
-	if (!file || !fgets(value, sizeof(value), file))
-		tap_bail("%s", path);
-	fclose(file);
-	value[strcspn(value, "\n")] = '\0';
+	snprintf(folder, sizeof(folder), "/sys/class/yabusame/%s", f->name);
+	read_line(folder, name, value, sizeof(value));
 	return value;
 }
 
@@ -220,6 +283,12 @@ void wait_until_attribute(const struct fixture *f, const char *name, const char 
 		sched_yield();
 }
 
+void wait_until_faults(const struct fixture *f, unsigned long faults)
+{
+	while (strtoul(attribute(f, "faults"), NULL, 10) < faults)
+		sched_yield();
+}
+
 struct yab_fault next_fault(struct fixture *f)
 {
 	struct yab_fault fault;
@@ -229,11 +298,27 @@ struct yab_fault next_fault(struct fixture *f)
 	return fault;
 }
 
-bool no_fault(struct fixture *f)
+static bool polls_nothing(int fd)
 {
-	struct pollfd poller = { .fd = f->pager, .events = POLLIN };
+	struct pollfd poller = { .fd = fd, .events = POLLIN };
 
 	return poll(&poller, 1, 0) == 0;
+}
+
+bool no_fault(struct fixture *f)
+{
+	return polls_nothing(f->pager);
+}
+
+bool nothing_to_read(int fd)
+{
+	struct yab_fault fault;
+	bool nothing;
+
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	nothing = read(fd, &fault, sizeof(fault)) < 0 && errno == EAGAIN;
+	fcntl(fd, F_SETFL, 0);
+	return nothing && polls_nothing(fd);
 }
 
 long declare_as(int pager, uint64_t page, uint64_t count, uint32_t state)
@@ -296,6 +381,53 @@ bool page_is_filled(const unsigned char *at, uint64_t page)
 	return true;
 }
 
+void fill_pages(struct fixture *f)
+{
+	uint64_t page;
+
+	for (page = 0; page < f->pages; page++)
+		fill_page(f->view + page * page_size, page);
+}
+
+void provide_page(struct fixture *f, uint64_t page)
+{
+	fill_page(f->view + page * page_size, page);
+	declare(f->pager, page, 1);
+}
+
+unsigned char *page_of(const struct fixture *f, uint64_t page)
+{
+	return f->map + page * page_size;
+}
+
+uint64_t fresh_pages(struct fixture *f, unsigned int count)
+{
+	uint64_t first = f->untouched;
+
+	f->untouched += count;
+	if (f->untouched > f->pages)
+		tap_bail("the region is too small for this test");
+	return first;
+}
+
+bool is_mapped(const unsigned char *at)
+{
+	uint64_t entry;
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+
+	if (fd < 0 || pread(fd, &entry, 8, (uintptr_t)at / page_size * 8) != 8)
+		tap_bail("/proc/self/pagemap");
+	close(fd);
+	return entry >> 63;
+}
+
+void thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg)
+{
+	errno = pthread_create(thread, NULL, run, arg);
+	if (errno)
+		tap_bail("pthread_create");
+}
+
 static void *toucher_run(void *arg)
 {
 	struct toucher *t = arg;
@@ -310,9 +442,7 @@ static void *toucher_run(void *arg)
 void toucher_start(struct toucher *t, unsigned char *at, bool write, unsigned char value)
 {
 	*t = (struct toucher){ .at = at, .write = write, .value = value };
-	errno = pthread_create(&t->thread, NULL, toucher_run, t);
-	if (errno)
-		tap_bail("pthread_create");
+	thread_start(&t->thread, toucher_run, t);
 }
 
 void toucher_join(struct toucher *t)
@@ -320,15 +450,65 @@ void toucher_join(struct toucher *t)
 	pthread_join(t->thread, NULL);
 }
 
-pid_t child_touch(unsigned char *at)
+static pid_t must_fork(void)
 {
 	pid_t pid = fork();
 
 	if (pid < 0)
 		tap_bail("fork");
+	return pid;
+}
+
+pid_t child_touch(unsigned char *at)
+{
+	pid_t pid = must_fork();
+
 	if (!pid)
 		_exit(*(volatile unsigned char *)at);
 	return pid;
+}
+
+pid_t child_start(void)
+{
+	pid_t pid = must_fork();
+
+	if (!pid)
+		close_range(3, ~0U, 0);
+	return pid;
+}
+
+pid_t child_reads(const struct fixture *f, uint64_t page)
+{
+	pid_t pid = child_start();
+
+	if (!pid)
+		_exit(*(volatile unsigned char *)page_of(f, page));
+	return pid;
+}
+
+pid_t child_idle(void)
+{
+	pid_t pid = must_fork();
+
+	if (!pid)
+		for (;;)
+			pause();
+	return pid;
+}
+
+void child_kill(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+int ending(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid)
+		tap_bail("waitpid");
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 void wait_until_state(pid_t tid, const char *states)
@@ -352,4 +532,33 @@ void wait_until_state(pid_t tid, const char *states)
 void wait_until_asleep(pid_t tid)
 {
 	wait_until_state(tid, "SD");
+}
+
+static void *blocked_run(void *arg)
+{
+	struct blocked *b = arg;
+	struct pollfd poller = { .fd = b->fd, .events = POLLIN };
+	struct yab_fault fault;
+
+	atomic_store(&b->tid, (int)syscall(SYS_gettid));
+	if (b->polls)
+		b->told = poll(&poller, 1, -1) == 1 && poller.revents & POLLERR;
+	else
+		b->told = read(b->fd, &fault, sizeof(fault)) < 0 && errno == EIO;
+	return NULL;
+}
+
+void blocked_start(struct blocked *b, int fd, bool polls)
+{
+	*b = (struct blocked){ .fd = fd, .polls = polls };
+	thread_start(&b->thread, blocked_run, b);
+	while (!atomic_load(&b->tid))
+		sched_yield();
+	wait_until_asleep(atomic_load(&b->tid));
+}
+
+bool blocked_told(struct blocked *b)
+{
+	pthread_join(b->thread, NULL);
+	return b->told;
 }

@@ -36,32 +36,6 @@ static int control;
 static int nth_fd;
 static char name[YAB_NAME_SIZE];
 
-static bool put(const char *folder, const char *file, const char *text)
-{
-	char path[160];
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", folder, file);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return false;
-	n = write(fd, text, strlen(text));
-	close(fd);
-	return n == (ssize_t)strlen(text);
-}
-
-static unsigned long get_number(const char *path, int base)
-{
-	char text[64] = { 0 };
-	int fd = open(path, O_RDONLY);
-
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
-		tap_bail("%s", path);
-	close(fd);
-	return strtoul(text, NULL, base);
-}
-
 /* From /proc/meminfo, in KiB. */
 static unsigned long meminfo(const char *key)
 {
@@ -87,11 +61,6 @@ static unsigned int open_files(void)
 	return count;
 }
 
-static unsigned long module_users(void)
-{
-	return get_number("/sys/module/yabusame/refcnt", 10);
-}
-
 /* Which callers' failures count: those below the addresses from @start to @end. */
 static bool filter(const char *source, unsigned long start, unsigned long end)
 {
@@ -101,11 +70,11 @@ static bool filter(const char *source, unsigned long start, unsigned long end)
 	snprintf(from, sizeof(from), "%#lx", start);
 	snprintf(to, sizeof(to), "%#lx", end);
 	/* Some have the one file, some the other. */
-	put(folder, "ignore-gfp-wait", "N");
-	put(folder, "ignore-gfp-highmem", "N");
-	put(folder, "min-order", "0");
-	return put(folder, "require-start", from) && put(folder, "require-end", to) &&
-	       put(folder, "stacktrace-depth", "32") && put(folder, "verbose", "0");
+	write_file(folder, "ignore-gfp-wait", "N");
+	write_file(folder, "ignore-gfp-highmem", "N");
+	write_file(folder, "min-order", "0");
+	return write_file(folder, "require-start", from) && write_file(folder, "require-end", to) &&
+	       write_file(folder, "stacktrace-depth", "32") && write_file(folder, "verbose", "0");
 }
 
 static bool is_source(const char *folder)
@@ -138,8 +107,8 @@ static const char *set_filter(void)
 	nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	if (nth_fd < 0 || access(DEBUGFS "/failslab", F_OK))
 		return "no fault injection in this kernel";
-	start = get_number("/sys/module/yabusame/sections/.text", 16);
-	end = start + get_number("/sys/module/yabusame/coresize", 10);
+	start = read_number("/sys/module/yabusame/sections", ".text");
+	end = start + read_number("/sys/module/yabusame", "coresize");
 	if (!start)
 		return "the module's address is not to be had";
 	if (!filter("failslab", start, end))
@@ -176,7 +145,7 @@ static bool has_failed(void)
 static void inject(const char *what, int (*run)(void), void (*undo)(int ret))
 {
 	unsigned int files = open_files(), strange = 0, refused = 0, nth;
-	unsigned long users = module_users();
+	unsigned long users = module_refcnt();
 	bool failed = true;
 
 	for (nth = 1; failed && nth < NTH_MAX; nth++) {
@@ -194,10 +163,10 @@ static void inject(const char *what, int (*run)(void), void (*undo)(int ret))
 		else if (ret < 0 && strange++ == 0)
 			printf("# failure %u: %s\n", nth, strerror(error));
 	}
-	if (open_files() != files || module_users() != users)
+	if (open_files() != files || module_refcnt() != users)
 		printf("# %u files open, were %u; module used %lu times, was %lu\n", open_files(),
-		       files, module_users(), users);
-	tap_ok(!strange && nth < NTH_MAX && open_files() == files && module_users() == users,
+		       files, module_refcnt(), users);
+	tap_ok(!strange && nth < NTH_MAX && open_files() == files && module_refcnt() == users,
 	       "%s: %u things fail, %u times the call does, nothing stays open", what, nth - 2,
 	       refused);
 }

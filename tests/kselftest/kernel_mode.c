@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -24,9 +23,7 @@ static void answer(uint64_t page, void *(*run)(void *), const char *what)
 	pthread_t thread;
 	void *result;
 
-	errno = pthread_create(&thread, NULL, run, f.map + page * page_size);
-	if (errno)
-		tap_bail("pthread_create");
+	thread_start(&thread, run, f.map + page * page_size);
 	fault = next_fault(&f);
 	memset(f.view + page * page_size, 'x', page_size);
 	declare(f.pager, page, 1);
@@ -103,7 +100,7 @@ static void check_signal(void)
 {
 	struct sigaction action = { .sa_handler = on_signal };
 	char *at = (char *)f.map + 7 * page_size;
-	int status, fds[2];
+	int fds[2];
 	pid_t pid;
 
 	if (pipe(fds))
@@ -124,8 +121,7 @@ static void check_signal(void)
 	tap_ok(no_fault(&f), "and goes on waiting, not spinning, with a signal pending");
 	memset(f.view + 7 * page_size, 'x', page_size);
 	declare(f.pager, 7, 1);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status) && !WEXITSTATUS(status), "and ends whole");
+	tap_ok(!ending(pid), "and ends whole");
 }
 
 int main(void)

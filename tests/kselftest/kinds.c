@@ -4,56 +4,31 @@
  * and goes on with its content.
  */
 #define _GNU_SOURCE
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/io_uring.h>
 #include <linux/loop.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
-#include "kvm.h"
 
 #define PAGES 128
 
 static struct fixture f;
-
-/* Pages that nobody has touched yet. */
-static uint64_t fresh_pages(unsigned int count)
-{
-	static uint64_t next;
-	uint64_t first = next;
-
-	next += count;
-	if (next > PAGES)
-		tap_bail("the region is too small for this test");
-	return first;
-}
-
-static unsigned char *page_at(uint64_t page)
-{
-	return f.map + page * page_size;
-}
 
 /* Is @data what the page at @at was filled with? */
 static bool same(const void *data, const unsigned char *at, size_t length)
@@ -64,26 +39,18 @@ static bool same(const void *data, const unsigned char *at, size_t length)
 	return !memcmp(data, page, length);
 }
 
-static void provide(uint64_t page)
-{
-	fill_page(f.view + page * page_size, page);
-	declare(f.pager, page, 1);
-}
-
 /* Has @run work with @count missing pages in a thread, and answers in their order. */
 static void answer(unsigned int count, void *(*run)(void *), const char *what)
 {
-	uint64_t first = fresh_pages(count), page;
+	uint64_t first = fresh_pages(&f, count), page;
 	bool right = true;
 	pthread_t thread;
 	void *result;
 
-	errno = pthread_create(&thread, NULL, run, page_at(first));
-	if (errno)
-		tap_bail("pthread_create");
+	thread_start(&thread, run, page_of(&f, first));
 	for (page = first; page < first + count; page++) {
 		right = next_fault(&f).page == page && right;
-		provide(page);
+		provide_page(&f, page);
 	}
 	pthread_join(thread, &result);
 	tap_ok(right && result && no_fault(&f), "%s", what);
@@ -100,22 +67,11 @@ static int scratch_file(const void *data, size_t length)
 	return fd;
 }
 
-static bool is_mapped(const unsigned char *at)
-{
-	uint64_t entry;
-	int fd = open("/proc/self/pagemap", O_RDONLY);
-
-	if (fd < 0 || pread(fd, &entry, 8, (uintptr_t)at / page_size * 8) != 8)
-		tap_bail("/proc/self/pagemap");
-	close(fd);
-	return entry >> 63;
-}
-
 /* --- mappings ------------------------------------------------------------------ */
 
 static void check_private(void)
 {
-	uint64_t page = fresh_pages(1);
+	uint64_t page = fresh_pages(&f, 1);
 	unsigned char *map = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, f.node,
 				  page * page_size);
 	struct yab_fault fault;
@@ -126,12 +82,12 @@ static void check_private(void)
 	toucher_start(&t, map, false, 0);
 	fault = next_fault(&f);
 	tap_ok(fault.page == page && !fault.flags, "a read of a private mapping is a read fault");
-	provide(page);
+	provide_page(&f, page);
 	toucher_join(&t);
 	tap_ok(page_is_filled(map, page), "and sees the content");
 	map[7] = (unsigned char)~map[7];
 	tap_ok(page_is_filled(f.view + page * page_size, page) &&
-	       page_is_filled(page_at(page), page) && !page_is_filled(map, page),
+	       page_is_filled(page_of(&f, page), page) && !page_is_filled(map, page),
 	       "a write after that copies: file and shared mapping do not change");
 	munmap(map, page_size);
 }
@@ -164,7 +120,6 @@ static void *run_mlock2(void *at)
 static void *run_mlockall(void *at)
 {
 	off_t offset = (unsigned char *)at - f.map;
-	int status;
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -179,8 +134,7 @@ static void *run_mlockall(void *at)
 			_exit(2);
 		_exit(0);
 	}
-	waitpid(pid, &status, 0);
-	return WIFEXITED(status) && !WEXITSTATUS(status) ? at : NULL;
+	return !ending(pid) ? at : NULL;
 }
 
 static void *run_code(void *at)
@@ -193,18 +147,16 @@ static void *run_code(void *at)
 static void check_code(void)
 {
 	static const unsigned char code[] = { 0xb8, 42, 0, 0, 0, 0xc3 }; /* return 42 */
-	uint64_t page = fresh_pages(1);
+	uint64_t page = fresh_pages(&f, 1);
 	struct yab_fault fault;
 	pthread_t thread;
 	void *result;
 
-	if (mprotect(page_at(page), page_size, PROT_READ | PROT_WRITE | PROT_EXEC)) {
+	if (mprotect(page_of(&f, page), page_size, PROT_READ | PROT_WRITE | PROT_EXEC)) {
 		tap_skip("code in a missing page: nothing is executed from this /dev");
 		return;
 	}
-	errno = pthread_create(&thread, NULL, run_code, page_at(page));
-	if (errno)
-		tap_bail("pthread_create");
+	thread_start(&thread, run_code, page_of(&f, page));
 	fault = next_fault(&f);
 	memcpy(f.view + page * page_size, code, sizeof(code));
 	declare(f.pager, page, 1);
@@ -224,34 +176,16 @@ static void check_mappings(void)
 
 /* --- other processes ----------------------------------------------------------- */
 
-static pid_t idle_child(void)
-{
-	pid_t pid = fork();
-
-	if (pid < 0)
-		tap_bail("fork");
-	if (!pid)
-		for (;;)
-			pause();
-	return pid;
-}
-
-static void end_child(pid_t pid)
-{
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-}
-
 static void *run_vm_readv(void *at)
 {
 	char buffer[200];
 	struct iovec local = { .iov_base = buffer, .iov_len = sizeof(buffer) };
 	struct iovec remote = { .iov_base = at, .iov_len = sizeof(buffer) };
-	pid_t pid = idle_child();
+	pid_t pid = child_idle();
 	bool ok = process_vm_readv(pid, &local, 1, &remote, 1, 0) == sizeof(buffer) &&
 		  same(buffer, at, sizeof(buffer));
 
-	end_child(pid);
+	child_kill(pid);
 	return ok ? at : NULL;
 }
 
@@ -261,11 +195,11 @@ static void *run_vm_writev(void *at)
 	unsigned char *edge = (unsigned char *)at + page_size;
 	struct iovec local = { .iov_base = "ab", .iov_len = 2 };
 	struct iovec remote = { .iov_base = edge - 1, .iov_len = 2 };
-	pid_t pid = idle_child();
+	pid_t pid = child_idle();
 	bool ok = process_vm_writev(pid, &local, 1, &remote, 1, 0) == 2 && edge[-1] == 'a' &&
 		  edge[0] == 'b' && same(at, at, page_size - 1);
 
-	end_child(pid);
+	child_kill(pid);
 	return ok ? at : NULL;
 }
 
@@ -288,13 +222,13 @@ static void *run_ptrace(void *at)
 	if (!errno && same(&word, at, sizeof(word)))
 		ok = !ptrace(PTRACE_POKEDATA, pid, second, 0x6162636465666768L) &&
 		     *(long *)second == 0x6162636465666768L;
-	end_child(pid);
+	child_kill(pid);
 	return ok ? at : NULL;
 }
 
 static void *run_proc_mem(void *at)
 {
-	pid_t pid = idle_child();
+	pid_t pid = child_idle();
 	char path[32], buffer[100];
 	bool ok = false;
 	int fd;
@@ -305,37 +239,35 @@ static void *run_proc_mem(void *at)
 		ok = pwrite(fd, "new", 3, (off_t)(uintptr_t)at + page_size) == 3 &&
 		     !memcmp((char *)at + page_size, "new", 3);
 	close(fd);
-	end_child(pid);
+	child_kill(pid);
 	return ok ? at : NULL;
 }
 
 /* This one waits with the lock of the other's address space: it must be possible to kill it. */
 static void check_proc_mem_killed(void)
 {
-	uint64_t page = fresh_pages(1);
-	pid_t target = idle_child(), pid;
-	int status;
+	uint64_t page = fresh_pages(&f, 1);
+	pid_t target = child_idle(), pid;
 
 	pid = fork();
 	if (!pid) {
 		char path[32], byte;
 
 		snprintf(path, sizeof(path), "/proc/%d/mem", target);
-		_exit(pread(open(path, O_RDONLY), &byte, 1, (off_t)(uintptr_t)page_at(page)));
+		_exit(pread(open(path, O_RDONLY), &byte, 1, (off_t)(uintptr_t)page_of(&f, page)));
 	}
 	next_fault(&f);
 	wait_until_state(pid, "D");
 	kill(pid, SIGKILL);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFSIGNALED(status), "whoever waits at /proc/PID/mem can be killed");
-	end_child(target);
+	tap_ok(ending(pid) < 0, "whoever waits at /proc/PID/mem can be killed");
+	child_kill(target);
 	tap_ok(true, "and so can the process that it reads");
-	provide(page);
+	provide_page(&f, page);
 }
 
 static void check_many(void)
 {
-	uint64_t page = fresh_pages(1);
+	uint64_t page = fresh_pages(&f, 1);
 	pid_t pids[6];
 	bool all = true;
 	size_t i;
@@ -353,19 +285,15 @@ static void check_many(void)
 				     MAP_PRIVATE, fd, 0);
 			close(fd);
 		}
-		_exit(!page_is_filled(page_at(page), page));
+		_exit(!page_is_filled(page_of(&f, page), page));
 	}
 	tap_ok(next_fault(&f).page == page, "six processes touch a page");
 	for (i = 0; i < ARRAY_SIZE(pids); i++)
 		wait_until_asleep(pids[i]);
 	tap_ok(no_fault(&f), "which is asked for once");
-	provide(page);
-	for (i = 0; i < ARRAY_SIZE(pids); i++) {
-		int status;
-
-		waitpid(pids[i], &status, 0);
-		all = all && WIFEXITED(status) && !WEXITSTATUS(status);
-	}
+	provide_page(&f, page);
+	for (i = 0; i < ARRAY_SIZE(pids); i++)
+		all = !ending(pids[i]) && all;
 	tap_ok(all, "and all of them go on with its content");
 }
 
@@ -526,16 +454,14 @@ static void *run_futex_wake(void *at)
 
 static void check_futex_wait(void)
 {
-	uint64_t page = fresh_pages(1);
+	uint64_t page = fresh_pages(&f, 1);
 	struct yab_fault fault;
 	pthread_t thread;
 	void *result;
 
-	errno = pthread_create(&thread, NULL, run_futex_wait, page_at(page));
-	if (errno)
-		tap_bail("pthread_create");
+	thread_start(&thread, run_futex_wait, page_of(&f, page));
 	fault = next_fault(&f);
-	provide(page);
+	provide_page(&f, page);
 	/* Through the pager's mapping: to a futex it is the same memory. */
 	while (syscall(SYS_futex, f.view + page * page_size, FUTEX_WAKE, 1) == 0)
 		sched_yield();
@@ -569,9 +495,9 @@ static void check_uring(void)
 		tap_skip("%s: no io_uring here", what);
 		return;
 	}
-	page = fresh_pages(1);
-	provide(page);
-	present = (struct iovec){ .iov_base = page_at(page), .iov_len = page_size };
+	page = fresh_pages(&f, 1);
+	provide_page(&f, page);
+	present = (struct iovec){ .iov_base = page_of(&f, page), .iov_len = page_size };
 	if (syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &present, 1) &&
 	    errno == EOPNOTSUPP) {
 		/* 6.1 knows shmem by its vm_ops. */
@@ -669,46 +595,43 @@ static void check_copies(void)
 
 static void check_fork(void)
 {
-	uint64_t page = fresh_pages(1);
+	uint64_t page = fresh_pages(&f, 1);
 	struct toucher t;
-	int status;
 	pid_t pid;
 
-	toucher_start(&t, page_at(page), false, 0);
+	toucher_start(&t, page_of(&f, page), false, 0);
 	next_fault(&f);
-	pid = child_touch(page_at(page));
+	pid = child_touch(page_of(&f, page));
 	wait_until_asleep(pid);
 	tap_ok(no_fault(&f), "fork while a fault waits; the child waits for the same page");
-	provide(page);
+	provide_page(&f, page);
 	toucher_join(&t);
-	waitpid(pid, &status, 0);
-	tap_ok(t.value == page_at(page)[0] && WIFEXITED(status) &&
-	       WEXITSTATUS(status) == t.value, "and both get it");
+	tap_ok(t.value == page_of(&f, page)[0] && ending(pid) == t.value, "and both get it");
 }
 
 /* The address space changes around the page, and that one stays where it is. */
 static void check_mremap(void)
 {
-	uint64_t page = fresh_pages(3);
+	uint64_t page = fresh_pages(&f, 3);
 	unsigned char *away = mmap(NULL, page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct toucher t;
 
-	toucher_start(&t, page_at(page + 1), true, 77);
+	toucher_start(&t, page_of(&f, page + 1), true, 77);
 	next_fault(&f);
-	tap_ok(mremap(page_at(page), page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED, away) ==
-	       away && !munmap(page_at(page + 2), page_size),
+	tap_ok(mremap(page_of(&f, page), page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED,
+		      away) == away && !munmap(page_of(&f, page + 2), page_size),
 	       "the pages beside one that is waited for move and go");
-	provide(page + 1);
+	provide_page(&f, page + 1);
 	toucher_join(&t);
-	tap_ok(page_at(page + 1)[0] == 77, "and that one comes");
+	tap_ok(page_of(&f, page + 1)[0] == 77, "and that one comes");
 	toucher_start(&t, away, false, 0);
 	tap_ok(next_fault(&f).page == page, "the moved one traps where it is now");
-	provide(page);
+	provide_page(&f, page);
 	toucher_join(&t);
 	tap_ok(page_is_filled(away, page), "and comes there");
 	munmap(away, page_size);
 	/* As it was. */
-	if (mmap(page_at(page), 3 * page_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+	if (mmap(page_of(&f, page), 3 * page_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
 		 f.node, page * page_size) == MAP_FAILED)
 		tap_bail("mmap");
 }
@@ -716,7 +639,7 @@ static void check_mremap(void)
 /* mprotect() splits the mapping; the write waits on and then is not allowed any more. */
 static void check_mprotect(void)
 {
-	uint64_t page = fresh_pages(1);
+	uint64_t page = fresh_pages(&f, 1);
 	int status;
 	pid_t pid;
 
@@ -724,10 +647,10 @@ static void check_mprotect(void)
 	if (!pid) {
 		struct toucher t;
 
-		toucher_start(&t, page_at(page), true, 1);
+		toucher_start(&t, page_of(&f, page), true, 1);
 		while (no_fault(&f))
 			sched_yield();
-		mprotect(page_at(page), page_size, PROT_READ);
+		mprotect(page_of(&f, page), page_size, PROT_READ);
 		/* Not missing for whoever has it declared: by the parent, after this. */
 		raise(SIGSTOP);
 		toucher_join(&t);
@@ -735,11 +658,9 @@ static void check_mprotect(void)
 	}
 	waitpid(pid, &status, WUNTRACED);
 	next_fault(&f);
-	provide(page);
+	provide_page(&f, page);
 	kill(pid, SIGCONT);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV &&
-	       page_is_filled(page_at(page), page),
+	tap_ok(ending(pid) == -SIGSEGV && page_is_filled(page_of(&f, page), page),
 	       "a write whose page became read-only while it waited: SIGSEGV, nothing written");
 }
 
@@ -750,501 +671,14 @@ static void check_changes(void)
 	check_mprotect();
 }
 
-/* --- signals ---------------------------------------------------------------------- */
-
-static atomic_int handled;
-static unsigned char *volatile handler_at;
-static sigjmp_buf handler_jump;
-
-static void on_signal(int signal)
-{
-	(void)signal;
-	atomic_fetch_add(&handled, 1);
-}
-
-/* Touches a missing page itself. */
-static void on_signal_touch(int signal)
-{
-	(void)signal;
-	if (*(volatile unsigned char *)handler_at)
-		atomic_fetch_add(&handled, 1);
-	else
-		atomic_fetch_add(&handled, 1);
-}
-
-static void on_signal_jump(int signal)
-{
-	(void)signal;
-	siglongjmp(handler_jump, 1);
-}
-
-static void handle(int signal, void (*handler)(int), int flags)
-{
-	struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
-
-	atomic_store(&handled, 0);
-	sigaction(signal, &action, NULL);
-}
-
-static void check_handler(void)
-{
-	uint64_t page = fresh_pages(1);
-	struct toucher t;
-	int round;
-
-	handle(SIGUSR1, on_signal, 0);
-	toucher_start(&t, page_at(page), false, 0);
-	next_fault(&f);
-	for (round = 1; round <= 3; round++) {
-		pthread_kill(t.thread, SIGUSR1);
-		while (atomic_load(&handled) < round)
-			sched_yield();
-	}
-	tap_ok(no_fault(&f), "handlers run while a fault waits, and it is not asked for again");
-	provide(page);
-	toucher_join(&t);
-	tap_ok(t.value == page_at(page)[0], "and the access ends as it should");
-}
-
-static void check_handler_faults(void)
-{
-	uint64_t page = fresh_pages(2);
-	struct toucher t;
-
-	handler_at = page_at(page + 1);
-	handle(SIGUSR1, on_signal_touch, 0);
-	toucher_start(&t, page_at(page), false, 0);
-	next_fault(&f);
-	pthread_kill(t.thread, SIGUSR1);
-	tap_ok(next_fault(&f).page == page + 1, "a handler that runs meanwhile faults itself");
-	provide(page + 1);
-	while (!atomic_load(&handled))
-		sched_yield();
-	provide(page);
-	toucher_join(&t);
-	tap_ok(t.value == page_at(page)[0], "and both accesses end as they should");
-}
-
-static void check_jump(void)
-{
-	uint64_t page = fresh_pages(1);
-	int status;
-	pid_t pid = fork();
-
-	if (!pid) {
-		handle(SIGUSR1, on_signal_jump, 0);
-		if (!sigsetjmp(handler_jump, 1))
-			_exit(*(volatile unsigned char *)page_at(page) & 1);
-		_exit(33);
-	}
-	next_fault(&f);
-	wait_until_asleep(pid);
-	kill(pid, SIGUSR1);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status) && WEXITSTATUS(status) == 33, "a handler can jump out of a fault");
-	provide(page);
-}
-
-static void check_stop(void)
-{
-	uint64_t page = fresh_pages(1);
-	int status;
-	pid_t pid = child_touch(page_at(page));
-
-	next_fault(&f);
-	wait_until_asleep(pid);
-	kill(pid, SIGSTOP);
-	wait_until_state(pid, "T");
-	provide(page);
-	kill(pid, SIGCONT);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status) && WEXITSTATUS(status) == page_at(page)[0],
-	       "a process that waits can be stopped, and continued when the page has come");
-}
-
-/* The copy goes on, the handler runs after it, and the call is not begun again. */
-static void check_restart(int flags, const char *what)
-{
-	uint64_t page = fresh_pages(1);
-	int status, fds[2];
-	pid_t pid;
-
-	if (pipe(fds))
-		tap_bail("pipe");
-	pid = fork();
-	if (!pid) {
-		handle(SIGUSR1, on_signal, flags);
-		_exit(!(read(fds[0], page_at(page), 100) == 100 && atomic_load(&handled) == 1));
-	}
-	if (write(fds[1], page_at(0), 100) != 100)
-		tap_bail("write");
-	next_fault(&f);
-	wait_until_asleep(pid);
-	kill(pid, SIGUSR1);
-	wait_until_state(pid, "D");
-	provide(page);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status) && !WEXITSTATUS(status) && no_fault(&f),
-	       "a read() that waits in the copy gets a signal %s: it ends whole", what);
-	close(fds[0]);
-	close(fds[1]);
-}
-
-/* The kernel itself writes the handler's stack frame into missing pages. */
-static void check_stack(void)
-{
-	uint64_t page = fresh_pages(4);
-	struct yab_fault fault;
-	int status;
-	pid_t pid = fork();
-
-	if (!pid) {
-		stack_t stack = { .ss_sp = page_at(page), .ss_size = 4 * page_size };
-
-		handle(SIGUSR1, on_signal, SA_ONSTACK);
-		if (sigaltstack(&stack, NULL))
-			_exit(2);
-		raise(SIGUSR1);
-		_exit(atomic_load(&handled) != 1);
-	}
-	fault = next_fault(&f);
-	declare(f.pager, page, 4);
-	waitpid(pid, &status, 0);
-	tap_ok(fault.page >= page && fault.page < page + 4 && WIFEXITED(status) &&
-	       !WEXITSTATUS(status), "a signal handler's stack is missing");
-}
-
-static void check_signals(void)
-{
-	check_handler();
-	check_handler_faults();
-	check_jump();
-	check_stop();
-	check_restart(SA_RESTART, "with SA_RESTART");
-	check_restart(0, "without SA_RESTART");
-	check_stack();
-}
-
-/* --- core dumps ------------------------------------------------------------------- */
-
-/* The content of @at in a core file: true if it is there. */
-static bool core_read(int core, unsigned char *at, void *data)
-{
-	uintptr_t address = (uintptr_t)at;
-	Elf64_Ehdr header;
-	Elf64_Phdr part;
-	unsigned int i;
-
-	if (pread(core, &header, sizeof(header), 0) != sizeof(header))
-		return false;
-	for (i = 0; i < header.e_phnum; i++) {
-		if (pread(core, &part, sizeof(part), header.e_phoff + i * sizeof(part)) !=
-		    sizeof(part))
-			return false;
-		if (part.p_type == PT_LOAD && address >= part.p_vaddr &&
-		    address + page_size <= part.p_vaddr + part.p_filesz)
-			return pread(core, data, page_size, part.p_offset + address -
-				     part.p_vaddr) == (ssize_t)page_size;
-	}
-	return false;
-}
-
-static void set_core_pattern(const char *pattern, char *old, size_t size)
-{
-	int fd = open("/proc/sys/kernel/core_pattern", O_RDWR);
-
-	if (fd < 0 || (old && read(fd, old, size) <= 0) ||
-	    pwrite(fd, pattern, strlen(pattern), 0) < 0)
-		tap_bail("core_pattern");
-	close(fd);
-}
-
-static void check_core(void)
-{
-	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
-	unsigned char data[4096], zeros[4096] = { 0 };
-	uint64_t page = fresh_pages(3);
-	char old[128] = { 0 };
-	bool right;
-	int status, core;
-	pid_t pid;
-
-	provide(page);
-	set_core_pattern("/tmp/kinds.core", old, sizeof(old) - 1);
-	pid = fork();
-	if (!pid) {
-		struct toucher t;
-
-		setrlimit(RLIMIT_CORE, &limit);
-		toucher_start(&t, page_at(page + 1), false, 0);
-		while (no_fault(&f))
-			sched_yield();
-		abort();
-	}
-	waitpid(pid, &status, 0);
-	set_core_pattern(old, NULL, 0);
-	tap_ok(WIFSIGNALED(status) && WCOREDUMP(status),
-	       "a process dumps core while one of its threads waits");
-	tap_ok(next_fault(&f).page == page + 1 && no_fault(&f), "which asks for nothing more");
-	core = open("/tmp/kinds.core", O_RDONLY);
-	unlink("/tmp/kinds.core");
-	right = core >= 0 && core_read(core, page_at(page), data) &&
-		!memcmp(data, f.view + page * page_size, page_size);
-	tap_ok(right, "the dump holds the pages that are present");
-	tap_ok(right && core_read(core, page_at(page + 2), data) &&
-	       !memcmp(data, zeros, page_size), "and zeros for those that are missing");
-	close(core);
-	provide(page + 1);
-}
-
-/* --- freezing --------------------------------------------------------------------- */
-
-static char group[64];
-
-static bool put(const char *folder, const char *file, const char *text)
-{
-	char path[160];
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", folder, file);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return false;
-	n = write(fd, text, strlen(text));
-	close(fd);
-	return n == (ssize_t)strlen(text);
-}
-
-/* Polls, but as the state changes and not by the clock. */
-static void wait_until_frozen(bool frozen)
-{
-	char path[96], text[128];
-
-	snprintf(path, sizeof(path), "%s/cgroup.events", group);
-	for (;;) {
-		int fd = open(path, O_RDONLY);
-		ssize_t n = read(fd, text, sizeof(text) - 1);
-
-		close(fd);
-		if (n <= 0)
-			tap_bail("cgroup.events");
-		text[n] = '\0';
-		if (strstr(text, frozen ? "frozen 1" : "frozen 0"))
-			return;
-		sched_yield();
-	}
-}
-
-static bool is_frozen(void)
-{
-	char path[96], text[128] = { 0 };
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/cgroup.events", group);
-	fd = open(path, O_RDONLY);
-	(void)!read(fd, text, sizeof(text) - 1);
-	close(fd);
-	return strstr(text, "frozen 1");
-}
-
-static pid_t grouped_child(uint64_t page, bool copy)
-{
-	pid_t pid = fork();
-	int fds[2];
-
-	if (pid)
-		return pid;
-	if (!put(group, "cgroup.procs", "0") || pipe(fds))
-		_exit(99);
-	if (copy)
-		_exit(write(fds[1], page_at(page), 100) != 100);
-	_exit(!page_is_filled(page_at(page), page));
-}
-
-static void check_freeze_user(void)
-{
-	uint64_t page = fresh_pages(1);
-	int status;
-	pid_t pid = grouped_child(page, false);
-
-	next_fault(&f);
-	wait_until_asleep(pid);
-	put(group, "cgroup.freeze", "1");
-	wait_until_frozen(true);
-	tap_ok(true, "a task that waits can be frozen");
-	put(group, "cgroup.freeze", "0");
-	wait_until_frozen(false);
-	tap_ok(no_fault(&f), "thawed, it waits on and asks for nothing twice");
-	put(group, "cgroup.freeze", "1");
-	wait_until_frozen(true);
-	provide(page);
-	put(group, "cgroup.freeze", "0");
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status) && !WEXITSTATUS(status),
-	       "frozen again while the page comes, it finds it when thawed");
-}
-
-/* In the middle of a system call there is no stopping: first the page, then the frost. */
-static void check_freeze_copy(void)
-{
-	uint64_t page = fresh_pages(1);
-	int status;
-	pid_t pid = grouped_child(page, true);
-
-	next_fault(&f);
-	wait_until_asleep(pid);
-	put(group, "cgroup.freeze", "1");
-	wait_until_state(pid, "D");
-	tap_ok(!is_frozen(), "a task that waits in a system call is not frozen yet");
-	provide(page);
-	wait_until_frozen(true);
-	put(group, "cgroup.freeze", "0");
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status) && !WEXITSTATUS(status), "but when the page has come");
-}
-
-static void check_freeze(void)
-{
-	snprintf(group, sizeof(group), "/sys/fs/cgroup/kinds-%d", getpid());
-	if (mkdir(group, 0755) || access("/sys/fs/cgroup/cgroup.procs", F_OK)) {
-		int i;
-
-		for (i = 0; i < 5; i++)
-			tap_skip("freezing: no cgroup v2 here");
-		return;
-	}
-	check_freeze_user();
-	check_freeze_copy();
-	rmdir(group);
-}
-
-/* The kernel's test of suspending up to the point where all tasks stand still. */
-static void check_suspend(void)
-{
-	static const char what[] = "the machine's tasks are frozen for a suspend while one waits";
-	uint64_t page = fresh_pages(1);
-	int status;
-	bool ok;
-	pid_t pid;
-
-	if (!put("/sys/power", "pm_test", "freezer")) {
-		tap_skip("%s: not in this kernel", what);
-		tap_skip("and it finds its page afterwards");
-		return;
-	}
-	put("/sys/power", "sync_on_suspend", "0");
-	put("/sys/module/suspend/parameters", "pm_test_delay", "0");
-	pid = child_touch(page_at(page));
-	next_fault(&f);
-	wait_until_asleep(pid);
-	ok = put("/sys/power", "state", "freeze");
-	tap_ok(ok, "%s", what);
-	put("/sys/power", "pm_test", "none");
-	provide(page);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status) && WEXITSTATUS(status) == page_at(page)[0],
-	       "and it finds its page afterwards");
-}
-
-/* --- KVM -------------------------------------------------------------------------- */
-
-static struct vm vm;
-
-static void *run_vm(void *result)
-{
-	*(int *)result = vm_run(&vm);
-	return (void *)(uintptr_t)errno;
-}
-
-/* A guest's access to the page, and what has to be answered meanwhile. */
-static void check_guest(bool async, bool write)
-{
-	uint64_t page = fresh_pages(1);
-	struct yab_fault fault;
-	pthread_t thread;
-	int result = -1;
-
-	if (!vm_open(&vm, f.map, PAGES * page_size, async) ||
-	    !vm_prepare(&vm, page * page_size, write, 123))
-		tap_bail("KVM");
-	errno = pthread_create(&thread, NULL, run_vm, &result);
-	if (errno)
-		tap_bail("pthread_create");
-	fault = next_fault(&f);
-	provide(page);
-	pthread_join(thread, NULL);
-	/* It tries without waiting first, in any case. */
-	tap_ok(fault.page == page && !(fault.flags & YAB_FAULT_REPEAT) && no_fault(&f),
-	       "KVM asks once for what its guest %s%s", write ? "writes" : "reads",
-	       async ? ", asynchronously" : "");
-	if (async)
-		tap_ok(fault.flags & YAB_FAULT_NOWAIT, "and the report says that nobody waits");
-	tap_ok(write ? !result && page_at(page)[0] == 123 : result == page_at(page)[0],
-	       "the guest goes on with the content");
-	vm_close(&vm);
-}
-
-/* From 6.3 on KVM can be called back from its wait. */
-static void check_guest_signal(void)
-{
-	static const char what[] = "a signal ends KVM_RUN while it waits";
-	uint64_t page = fresh_pages(1);
-	unsigned int major, minor;
-	struct utsname uts;
-	pthread_t thread;
-	int result = 0;
-	void *error;
-
-	if (uname(&uts) || sscanf(uts.release, "%u.%u", &major, &minor) != 2)
-		tap_bail("uname");
-	if (major < 6 || (major == 6 && minor < 3)) {
-		tap_skip("%s: not before 6.3", what);
-		return;
-	}
-	handle(SIGUSR1, on_signal, 0);
-	if (!vm_open(&vm, f.map, PAGES * page_size, false) ||
-	    !vm_prepare(&vm, page * page_size, false, 0))
-		tap_bail("KVM");
-	errno = pthread_create(&thread, NULL, run_vm, &result);
-	if (errno)
-		tap_bail("pthread_create");
-	next_fault(&f);
-	pthread_kill(thread, SIGUSR1);
-	pthread_join(thread, &error);
-	tap_ok(result == -1 && (uintptr_t)error == EINTR, "%s", what);
-	provide(page);
-	vm_close(&vm);
-}
-
-static void check_kvm(void)
-{
-	if (access("/dev/kvm", R_OK | W_OK)) {
-		int i;
-
-		for (i = 0; i < 8; i++)
-			tap_skip("a KVM guest: no KVM here");
-		return;
-	}
-	check_guest(false, false);
-	check_guest(false, true);
-	check_guest(true, true);
-	check_guest_signal();
-}
-
 int main(void)
 {
-	tap_start(8 + 9 + 13 + 7 + 9 + 4 + 5 + 2 + 8 + 1, 180);
+	tap_start(8 + 9 + 13 + 7 + 1, 180);
 	fixture_open(&f, PAGES);
 	check_mappings();
 	check_processes();
 	check_copies();
 	check_changes();
-	check_signals();
-	check_core();
-	check_freeze();
-	check_suspend();
-	check_kvm();
 	fixture_close(&f);
 	tap_ok(!node_exists(&f), "nothing is left");
 	return tap_end();

@@ -2,15 +2,12 @@
 /* Whoever goes, in whatever order: nothing hangs that could be killed, nothing is left. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -19,15 +16,13 @@ static void check_killed_waiter(void)
 {
 	struct fixture f;
 	struct toucher t;
-	int status;
 	pid_t pid;
 
 	fixture_open(&f, 4);
 	pid = child_touch(f.map + page_size);
 	tap_ok(next_fault(&f).page == 1, "a child waits for a page");
 	kill(pid, SIGKILL);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "it can be killed");
+	tap_ok(ending(pid) == -SIGKILL, "it can be killed");
 	declare(f.pager, 1, 1);
 	tap_ok(f.map[page_size] == 0, "the page can be completed after that");
 
@@ -35,9 +30,7 @@ static void check_killed_waiter(void)
 	next_fault(&f);
 	wait_until_asleep(pid);
 	kill(pid, SIGTERM);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM,
-	       "a plain signal reaches a user-mode waiter, too");
+	tap_ok(ending(pid) == -SIGTERM, "a plain signal reaches a user-mode waiter, too");
 	toucher_start(&t, f.map + 2 * page_size, false, 0);
 	declare(f.pager, 2, 1);
 	toucher_join(&t);
@@ -49,7 +42,7 @@ static void check_killed_waiter(void)
 static void check_unmap(void)
 {
 	struct fixture f;
-	int status, fds[2];
+	int fds[2];
 	pid_t pid;
 
 	fixture_open(&f, 4);
@@ -76,9 +69,7 @@ static void check_unmap(void)
 	munmap(f.map, 4 * page_size);
 	close(f.node);
 	(void)!write(fds[1], "", 1);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV,
-	       "the waiter wakes to a mapping that is gone: SIGSEGV");
+	tap_ok(ending(pid) == -SIGSEGV, "the waiter wakes to a mapping that is gone: SIGSEGV");
 	tap_ok(node_exists(&f), "unmapped by all the region is its pager's");
 	close(f.pager);
 	tap_ok(!node_exists(&f), "and nothing is left");
@@ -89,7 +80,6 @@ static void check_unmap(void)
 static void check_orphan(void)
 {
 	struct fixture f;
-	int status;
 	pid_t pid;
 
 	fixture_open(&f, 4);
@@ -99,16 +89,14 @@ static void check_orphan(void)
 	tap_ok(attribute_is(&f, "present", "1"), "sysfs: one page present");
 	pid = child_touch(f.map + page_size);
 	next_fault(&f);
-	kill(pid, SIGKILL);
-	waitpid(pid, &status, 0);
+	child_kill(pid);
 	close(f.pager);
 	tap_ok(attribute_is(&f, "state", "orphaned"), "the pager goes: orphaned");
 	tap_ok(f.map[0] == 5, "present pages still work");
 	pid = child_touch(f.map + page_size);
 	wait_until_asleep(pid);
 	kill(pid, SIGKILL);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFSIGNALED(status), "missing ones wait, and the waiter can be killed");
+	tap_ok(ending(pid) < 0, "missing ones wait, and the waiter can be killed");
 	munmap(f.map, 4 * page_size);
 	close(f.node);
 	tap_ok(!node_exists(&f), "without users an orphan goes");
@@ -139,7 +127,6 @@ static void check_copies(void)
 {
 	unsigned char *moved;
 	struct fixture f;
-	int status;
 	pid_t pid;
 
 	fixture_open(&f, 4);
@@ -156,8 +143,7 @@ static void check_copies(void)
 	tap_ok(next_fault(&f).page == 3, "and a child's copy traps");
 	f.view[3 * page_size] = 33;
 	declare(f.pager, 3, 1);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status) && WEXITSTATUS(status) == 33, "and sees the content");
+	tap_ok(ending(pid) == 33, "and sees the content");
 	fixture_close(&f);
 	tap_ok(!node_exists(&f), "nothing is left");
 }
@@ -169,7 +155,6 @@ static void check_copies(void)
 static void check_exit(void)
 {
 	struct fixture f;
-	int status;
 	pid_t pid;
 
 	fixture_open(&f, 4);
@@ -178,9 +163,7 @@ static void check_exit(void)
 		syscall(SYS_set_robust_list, f.map + page_size, 24);
 		_exit(3);
 	}
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status) && WEXITSTATUS(status) == 3,
-	       "a robust list in a missing page does not hold up an exit");
+	tap_ok(ending(pid) == 3, "a robust list in a missing page does not hold up an exit");
 	pid = fork();
 	if (!pid) {
 		struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
@@ -190,9 +173,7 @@ static void check_exit(void)
 			_exit(1);
 		abort();
 	}
-	waitpid(pid, &status, 0);
-	tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT,
-	       "a core dump does not wait for missing pages");
+	tap_ok(ending(pid) == -SIGABRT, "a core dump does not wait for missing pages");
 	tap_ok(no_fault(&f), "and asks for none");
 	fixture_close(&f);
 }
@@ -200,24 +181,14 @@ static void check_exit(void)
 static void check_module(void)
 {
 	struct fixture f;
-	FILE *file;
-	int count = -1;
 
 	fixture_open(&f, 1);
 	declare(f.pager, 0, 1);
 	close(f.node);
 	close(f.pager);
-	file = fopen("/sys/module/yabusame/refcnt", "r");
-	if (!file || fscanf(file, "%d", &count) != 1)
-		tap_bail("refcnt");
-	fclose(file);
-	tap_ok(count >= 1, "a mapping alone keeps the module");
+	tap_ok(module_refcnt() >= 1, "a mapping alone keeps the module");
 	munmap(f.map, page_size);
-	file = fopen("/sys/module/yabusame/refcnt", "r");
-	if (!file || fscanf(file, "%d", &count) != 1)
-		tap_bail("refcnt");
-	fclose(file);
-	tap_ok(count == 0, "and without it nobody does");
+	tap_ok(module_refcnt() == 0, "and without it nobody does");
 }
 
 int main(void)

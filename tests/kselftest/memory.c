@@ -15,7 +15,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -27,45 +26,16 @@
 static char group[64];
 static char swap_device[32];
 
-static bool put(const char *folder, const char *file, const char *text)
-{
-	char path[160];
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", folder, file);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return false;
-	n = write(fd, text, strlen(text));
-	close(fd);
-	return n == (ssize_t)strlen(text);
-}
-
 static void must_put(const char *file, const char *text)
 {
-	if (!put(group, file, text))
+	if (!write_file(group, file, text))
 		tap_bail("%s/%s", group, file);
-}
-
-static unsigned long get_number(const char *file)
-{
-	unsigned long value;
-	char path[160];
-	FILE *stream;
-
-	snprintf(path, sizeof(path), "%s/%s", group, file);
-	stream = fopen(path, "r");
-	if (!stream || fscanf(stream, "%lu", &value) != 1)
-		tap_bail("%s", path);
-	fclose(stream);
-	return value;
 }
 
 static bool make_group(void)
 {
 	snprintf(group, sizeof(group), ROOT "/memory-%d", getpid());
-	return put(ROOT, "cgroup.subtree_control", "+memory") && !mkdir(group, 0755);
+	return write_file(ROOT, "cgroup.subtree_control", "+memory") && !mkdir(group, 0755);
 }
 
 /* --- swap ------------------------------------------------------------------------ */
@@ -93,7 +63,7 @@ static bool zram_device(size_t size)
 
 	(void)!system("modprobe -q zram 2>/dev/null");
 	snprintf(text, sizeof(text), "%zu", size);
-	if (!put("/sys/block/zram0", "disksize", text))
+	if (!write_file("/sys/block/zram0", "disksize", text))
 		return false;
 	snprintf(swap_device, sizeof(swap_device), "/dev/zram0");
 	return true;
@@ -136,7 +106,7 @@ static bool swap_on(size_t size)
 static bool reclaim(void)
 {
 	/* EAGAIN: less than that could go. */
-	return put(group, "memory.reclaim", "64M") || errno == EAGAIN;
+	return write_file(group, "memory.reclaim", "64M") || errno == EAGAIN;
 }
 
 static size_t wrong_pages(const unsigned char *at, size_t first, size_t count, size_t shift)
@@ -158,7 +128,7 @@ static void check_swapping(struct fixture *f)
 		if (page % 64 == 63)
 			declare(f->pager, page - 63, 64);
 	}
-	tap_ok(get_number("memory.swap.current") > 8 * MIB,
+	tap_ok(read_number(group, "memory.swap.current") > 8 * MIB,
 	       "a region of 32 MiB is filled with memory for 16: some of it is swapped out");
 	wrong = wrong_pages(f->map, 0, f->pages, 0);
 	tap_ok(!wrong, "read through the node, %zu pages are wrong", wrong);
@@ -218,8 +188,7 @@ static void check_pageout(void)
 	size_t page, wrong = 0;
 
 	fixture_open(&f, 1024);
-	for (page = 0; page < 1024; page++)
-		fill_page(f.view + page * page_size, page);
+	fill_pages(&f);
 	for (page = 0; page < 1024; page += 2)
 		declare(f.pager, page, 1);
 	for (page = 0; page < 1024; page += 2)
@@ -248,7 +217,6 @@ static void check_killed(void)
 	struct fixture f;
 	struct toucher t;
 	size_t page, wrong = 0;
-	int status;
 	pid_t pid;
 
 	fixture_open(&f, 32 * MIB / page_size);
@@ -257,15 +225,13 @@ static void check_killed(void)
 	must_put("memory.max", "8M");
 	pid = fork();
 	if (!pid) {
-		if (!put(group, "cgroup.procs", "0"))
+		if (!write_file(group, "cgroup.procs", "0"))
 			_exit(1);
 		for (page = 1; page < f.pages; page++)
 			f.map[page * page_size] = page;
 		_exit(0);
 	}
-	waitpid(pid, &status, 0);
-	tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
-	       "a process that touches more than it may have is killed");
+	tap_ok(ending(pid) == -SIGKILL, "a process that touches more than it may have is killed");
 	for (page = 1; page < f.pages; page++) {
 		unsigned char value = f.map[page * page_size];
 
@@ -301,7 +267,7 @@ int main(void)
 		check_tracking(&f);
 		fixture_close(&f);
 		check_pageout();
-		put(ROOT, "cgroup.procs", "0");
+		write_file(ROOT, "cgroup.procs", "0");
 		/* What the region had is still charged there. */
 		reclaim();
 		swapoff(swap_device);

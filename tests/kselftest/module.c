@@ -8,12 +8,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -59,7 +57,7 @@ static void check_refused(void)
 {
 	struct yab_create kept = { .flags = YAB_CREATE_KEEP, .queues = 2 };
 	struct yab_queue_select select = { .index = 1 };
-	int control = open_control(), queue, status;
+	int control = open_control(), queue;
 	struct fixture f;
 	pid_t pid;
 
@@ -104,18 +102,13 @@ static void check_refused(void)
 	munmap(f.view, PAGES * page_size);
 
 	fixture_open(&f, PAGES);
-	pid = fork();
-	if (!pid) {
-		close_range(3, ~0U, 0);
-		_exit(f.map[0]);
-	}
+	pid = child_reads(&f, 0);
 	next_fault(&f);
 	munmap(f.map, PAGES * page_size);
 	close(f.node);
 	close(f.pager);
 	tap_ok(is_refused(), "only a task that waits has it: the module stays");
-	kill(pid, SIGKILL);
-	waitpid(pid, &status, 0);
+	child_kill(pid);
 	close(f.memory);
 	munmap(f.view, PAGES * page_size);
 }

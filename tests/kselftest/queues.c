@@ -5,15 +5,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -48,10 +43,18 @@ static void get_queues(const struct fixture *f, int *fds, size_t count)
 	}
 }
 
-static void close_all(const int *fds, size_t count)
+/* A region of PAGES pages with QUEUES queues, of which @fds are files. */
+static void open_queues(struct fixture *f, int *fds)
+{
+	open_with_queues(f, PAGES, QUEUES);
+	get_queues(f, fds, QUEUES);
+}
+
+static void close_queues(struct fixture *f, const int *fds, size_t count)
 {
 	while (count--)
 		close(*fds++);
+	fixture_close(f);
 }
 
 static bool has_fault(int fd)
@@ -59,30 +62,6 @@ static bool has_fault(int fd)
 	struct pollfd poller = { .fd = fd, .events = POLLIN };
 
 	return poll(&poller, 1, 0) == 1 && poller.revents == POLLIN;
-}
-
-/* A child without any file of ours: it does not keep the pager alive. */
-static pid_t child_reads(const struct fixture *f, uint64_t page)
-{
-	pid_t pid = fork();
-
-	if (pid < 0)
-		tap_bail("fork");
-	if (!pid) {
-		close_range(3, ~0U, 0);
-		_exit(*(volatile unsigned char *)(f->map + page * page_size));
-	}
-	return pid;
-}
-
-/* The exit status, or the signal that ended it as a negative number. */
-static int ending(pid_t pid)
-{
-	int status;
-
-	if (waitpid(pid, &status, 0) != pid)
-		tap_bail("waitpid");
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 static int try_create(unsigned int queues)
@@ -174,8 +153,7 @@ static void check_sharding(void)
 	struct fixture f;
 	size_t i;
 
-	open_with_queues(&f, PAGES, QUEUES);
-	get_queues(&f, fds, QUEUES);
+	open_queues(&f, fds);
 	for (i = 0; i < STRIPES; i++) {
 		uint64_t start = i * YAB_QUEUE_STRIPE, end = start + YAB_QUEUE_STRIPE;
 
@@ -185,8 +163,7 @@ static void check_sharding(void)
 	tap_ok(first, "the first page of every stripe shows at its queue only");
 	tap_ok(last, "and so does the last");
 	tap_ok(get_status(&f).faults == 2 * STRIPES, "the counter of faults is that of all queues");
-	close_all(fds, QUEUES);
-	fixture_close(&f);
+	close_queues(&f, fds, QUEUES);
 }
 
 struct server {
@@ -244,32 +221,43 @@ static void *walker_run(void *arg)
 	return NULL;
 }
 
+static void walkers_start(struct walker *walkers, size_t count, struct fixture *f)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		walkers[i] = (struct walker){ .f = f, .number = i };
+		thread_start(&walkers[i].thread, walker_run, &walkers[i]);
+	}
+}
+
+/* Returns how many pages were wrong. */
+static size_t walkers_join(struct walker *walkers, size_t count)
+{
+	size_t wrong = 0;
+
+	for (; count--; walkers++) {
+		pthread_join(walkers->thread, NULL);
+		wrong += walkers->wrong;
+	}
+	return wrong;
+}
+
 static void check_threads(void)
 {
 	struct server servers[QUEUES];
 	struct walker walkers[4];
-	size_t i, strange = 0, answered = 0, wrong = 0;
+	size_t i, strange = 0, answered = 0, wrong;
 	int fds[QUEUES];
 	struct fixture f;
 
-	open_with_queues(&f, PAGES, QUEUES);
-	get_queues(&f, fds, QUEUES);
+	open_queues(&f, fds);
 	for (i = 0; i < QUEUES; i++) {
 		servers[i] = (struct server){ .f = &f, .fd = fds[i], .index = i };
-		errno = pthread_create(&servers[i].thread, NULL, server_run, &servers[i]);
-		if (errno)
-			tap_bail("pthread_create");
+		thread_start(&servers[i].thread, server_run, &servers[i]);
 	}
-	for (i = 0; i < ARRAY_SIZE(walkers); i++) {
-		walkers[i] = (struct walker){ .f = &f, .number = i };
-		errno = pthread_create(&walkers[i].thread, NULL, walker_run, &walkers[i]);
-		if (errno)
-			tap_bail("pthread_create");
-	}
-	for (i = 0; i < ARRAY_SIZE(walkers); i++) {
-		pthread_join(walkers[i].thread, NULL);
-		wrong += walkers[i].wrong;
-	}
+	walkers_start(walkers, ARRAY_SIZE(walkers), &f);
+	wrong = walkers_join(walkers, ARRAY_SIZE(walkers));
 	for (i = 0; i < QUEUES; i++) {
 		uint64_t page = (i + 1) * YAB_QUEUE_STRIPE - 1;
 
@@ -282,8 +270,7 @@ static void check_threads(void)
 	tap_ok(!strange, "each sees pages of its queue only");
 	tap_ok(answered == PAGES && get_status(&f).state == YAB_STATE_COMPLETE,
 	       "and every page once");
-	close_all(fds, QUEUES);
-	fixture_close(&f);
+	close_queues(&f, fds, QUEUES);
 }
 
 struct reader {
@@ -318,7 +305,7 @@ static void check_readers(void)
 {
 	struct walker walkers[4];
 	struct reader readers[4];
-	size_t i, once = 0, wrong = 0;
+	size_t i, once = 0, wrong;
 	bool told = true;
 	struct fixture f;
 	int fd;
@@ -327,20 +314,10 @@ static void check_readers(void)
 	fd = get_queue(f.pager, 0, 0);
 	for (i = 0; i < ARRAY_SIZE(readers); i++) {
 		readers[i] = (struct reader){ .f = &f, .fd = i % 2 ? fd : f.pager };
-		errno = pthread_create(&readers[i].thread, NULL, reader_run, &readers[i]);
-		if (errno)
-			tap_bail("pthread_create");
+		thread_start(&readers[i].thread, reader_run, &readers[i]);
 	}
-	for (i = 0; i < ARRAY_SIZE(walkers); i++) {
-		walkers[i] = (struct walker){ .f = &f, .number = i };
-		errno = pthread_create(&walkers[i].thread, NULL, walker_run, &walkers[i]);
-		if (errno)
-			tap_bail("pthread_create");
-	}
-	for (i = 0; i < ARRAY_SIZE(walkers); i++) {
-		pthread_join(walkers[i].thread, NULL);
-		wrong += walkers[i].wrong;
-	}
+	walkers_start(walkers, ARRAY_SIZE(walkers), &f);
+	wrong = walkers_join(walkers, ARRAY_SIZE(walkers));
 	/* The pages that walkers leave out are missing still. */
 	fail(f.name);
 	for (i = 0; i < ARRAY_SIZE(readers); i++) {
@@ -395,8 +372,7 @@ static void check_overflow(void)
 		if (errno)
 			tap_bail("thread %zu", i);
 	}
-	while (get_status(&f).faults < CROWD + FEW)
-		sched_yield();
+	wait_until_faults(&f, CROWD + FEW);
 
 	while (crowd < CROWD) {
 		n = read(fds[1], faults, sizeof(faults));
@@ -437,11 +413,8 @@ static void check_overflow(void)
 		right = right && (uintptr_t)value == page % 251;
 	}
 	tap_ok(right, "everybody is woken to the right content");
-	fcntl(fds[1], F_SETFL, O_NONBLOCK);
-	tap_ok(read(fds[1], faults, sizeof(faults)) < 0 && errno == EAGAIN && !has_fault(fds[1]),
-	       "and nothing is left in the queue");
-	close_all(fds, 2);
-	fixture_close(&f);
+	tap_ok(nothing_to_read(fds[1]), "and nothing is left in the queue");
+	close_queues(&f, fds, 2);
 }
 
 static void check_epoll(void)
@@ -453,8 +426,7 @@ static void check_epoll(void)
 	struct fixture f;
 	size_t i;
 
-	open_with_queues(&f, PAGES, QUEUES);
-	get_queues(&f, fds, QUEUES);
+	open_queues(&f, fds);
 	for (i = 0; i < QUEUES; i++) {
 		event = (struct epoll_event){ .events = EPOLLIN, .data.u32 = i };
 		if (epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &event))
@@ -480,26 +452,7 @@ static void check_epoll(void)
 	toucher_join(&t[0]);
 	toucher_join(&t[1]);
 	close(epoll);
-	close_all(fds, QUEUES);
-	fixture_close(&f);
-}
-
-/* A thread in read() of a queue. */
-struct blocked {
-	pthread_t thread;
-	atomic_int tid;
-	int fd;
-	bool told;	/* that the region has failed */
-};
-
-static void *blocked_run(void *arg)
-{
-	struct blocked *b = arg;
-	struct yab_fault fault;
-
-	atomic_store(&b->tid, (int)syscall(SYS_gettid));
-	b->told = read(b->fd, &fault, sizeof(fault)) < 0 && errno == EIO;
-	return NULL;
+	close_queues(&f, fds, QUEUES);
 }
 
 static void check_fail(void)
@@ -511,39 +464,28 @@ static void check_fail(void)
 	struct fixture f;
 	size_t i;
 
-	open_with_queues(&f, PAGES, QUEUES);
-	get_queues(&f, fds, QUEUES);
-	for (i = 0; i < QUEUES; i++) {
-		blocked[i] = (struct blocked){ .fd = fds[i] };
-		errno = pthread_create(&blocked[i].thread, NULL, blocked_run, &blocked[i]);
-		if (errno)
-			tap_bail("pthread_create");
-		while (!atomic_load(&blocked[i].tid))
-			sched_yield();
-		wait_until_asleep(atomic_load(&blocked[i].tid));
-	}
+	open_queues(&f, fds);
+	for (i = 0; i < QUEUES; i++)
+		blocked_start(&blocked[i], fds[i], false);
 	tap_ok(!fail(f.name), "the region fails while a thread waits at every queue");
 	for (i = 0; i < QUEUES; i++) {
-		pthread_join(blocked[i].thread, NULL);
-		told = told && blocked[i].told;
+		told = blocked_told(&blocked[i]) && told;
 		poller.fd = fds[i];
 		polled = polled && poll(&poller, 1, 0) == 1 && poller.revents & POLLERR;
 	}
 	tap_ok(told, "all are woken: EIO");
 	tap_ok(polled, "poll() of each: POLLERR");
-	close_all(fds, QUEUES);
-	fixture_close(&f);
+	close_queues(&f, fds, QUEUES);
 }
 
 static void check_outlives(void)
 {
 	struct yab_fault fault;
-	int fds[QUEUES], fresh;
+	int fds[QUEUES];
 	struct fixture f;
 	pid_t first, second;
 
-	open_with_queues(&f, PAGES, QUEUES);
-	get_queues(&f, fds, QUEUES);
+	open_queues(&f, fds);
 	close(f.pager);
 	close(fds[0]);
 	close(fds[2]);
@@ -555,8 +497,7 @@ static void check_outlives(void)
 	close(fds[1]);
 	tap_ok(attribute_is(&f, "pager", "1"), "one is enough");
 	second = child_reads(&f, 4 * YAB_QUEUE_STRIPE);
-	while (!attribute_is(&f, "faults", "2"))
-		sched_yield();
+	wait_until_faults(&f, 2);
 	close(fds[3]);
 	tap_ok(attribute_is(&f, "state", "orphaned") && attribute_is(&f, "pager", "0"),
 	       "with the last of them the pager is gone");
@@ -570,16 +511,12 @@ static void check_outlives(void)
 	tap_ok(read(fds[0], &fault, sizeof(fault)) == sizeof(fault) &&
 	       fault.page == 4 * YAB_QUEUE_STRIPE && fault.flags == YAB_FAULT_REPEAT,
 	       "and the one that was not read in its own");
-	for (fresh = 0; fresh < QUEUES; fresh++)
-		fcntl(fds[fresh], F_SETFL, O_NONBLOCK);
-	tap_ok(read(fds[0], &fault, sizeof(fault)) < 0 && read(fds[1], &fault, sizeof(fault)) < 0 &&
-	       read(fds[2], &fault, sizeof(fault)) < 0 && read(fds[3], &fault, sizeof(fault)) < 0 &&
-	       errno == EAGAIN, "and no other");
+	tap_ok(nothing_to_read(fds[0]) && nothing_to_read(fds[1]) && nothing_to_read(fds[2]) &&
+	       nothing_to_read(fds[3]), "and no other");
 	memset(f.view, 3, PAGES * page_size);
 	declare(f.pager, 0, PAGES);
 	tap_ok(ending(first) == 3 && ending(second) == 3, "both are answered");
-	close_all(fds, QUEUES);
-	fixture_close(&f);
+	close_queues(&f, fds, QUEUES);
 	tap_ok(!node_exists(&f), "nothing is left");
 }
 

@@ -2,14 +2,10 @@
 /* What a declaration can say of a page: present, zero, given back, not to be had. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -68,7 +64,7 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
  * A child that reads the page's last byte, and tells by its exit status what became of
  * it: the value, or BROKEN.
  */
-static pid_t child_reads(uint64_t page)
+static pid_t child_probes(uint64_t page)
 {
 	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
 	pid_t pid;
@@ -101,42 +97,14 @@ static pid_t child_copies(uint64_t page)
 	return pid;
 }
 
-/* The exit status, or the signal that ended it as a negative number. */
-static int ending(pid_t pid)
-{
-	int status;
-
-	if (waitpid(pid, &status, 0) != pid)
-		tap_bail("waitpid");
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-static void wait_until_faults(unsigned long faults)
-{
-	while (get_status(&f).faults < faults)
-		sched_yield();
-}
-
 /* Waits for one fault of a child, and forgets it: answered without being read. */
 static pid_t child_waits(pid_t (*start)(uint64_t page), uint64_t page)
 {
 	uint64_t faults = get_status(&f).faults;
 	pid_t pid = start(page);
 
-	wait_until_faults(faults + 1);
+	wait_until_faults(&f, faults + 1);
 	return pid;
-}
-
-/* Where poll() may say that there is something to look for. Reads it if there is. */
-static bool nothing_to_read(void)
-{
-	struct yab_fault faults[64];
-	bool nothing;
-
-	fcntl(f.pager, F_SETFL, O_NONBLOCK);
-	nothing = read(f.pager, faults, sizeof(faults)) < 0 && errno == EAGAIN;
-	fcntl(f.pager, F_SETFL, 0);
-	return nothing && no_fault(&f);
 }
 
 static void check_zero(void)
@@ -160,11 +128,11 @@ static void check_zero(void)
 	tap_ok(pages_are(f.map, 5, 2, STALE), "present pages keep their content");
 	tap_ok(page_is(f.map, 4, 0) && pages_are(f.map, 7, 3, 0), "the others are zero");
 
-	reader = child_waits(child_reads, 10);
+	reader = child_waits(child_probes, 10);
 	copier = child_waits(child_copies, 11);
 	tap_ok(declare_as(f.pager, 10, 2, YAB_RANGE_ZERO) == 2, "pages that are waited for");
 	tap_ok(ending(reader) == 0 && ending(copier) == 0, "who waits is woken, to zero");
-	tap_ok(nothing_to_read(), "their faults need no report");
+	tap_ok(nothing_to_read(f.pager), "their faults need no report");
 
 	/* More than one stretch of whatever is dropped at once, with some pages kept. */
 	make_stale(64, 1100);
@@ -204,7 +172,7 @@ static void check_discarded(void)
 	tap_ok(declare_as(f.pager, 1208, 4, YAB_RANGE_DISCARDED) == 3 &&
 	       pages_are(f.map, 1208, 4, 0), "of both kinds: the missing ones are fresh");
 
-	reader = child_waits(child_reads, 1212);
+	reader = child_waits(child_probes, 1212);
 	copier = child_waits(child_copies, 1213);
 	tap_ok(declare_as(f.pager, 1212, 2, YAB_RANGE_DISCARDED) == 2, "pages that are waited for");
 	tap_ok(ending(reader) == 0 && ending(copier) == 0, "who waits is woken, to zero");
@@ -228,8 +196,8 @@ static void check_failed(void)
 	uint64_t bits[1] = { 0 };
 
 	make_stale(1280, 32);
-	reader = child_waits(child_reads, 1280);
-	second = child_reads(1280);
+	reader = child_waits(child_probes, 1280);
+	second = child_probes(1280);
 	wait_until_asleep(second);
 	copier = child_waits(child_copies, 1281);
 	present = get_status(&f).present;
@@ -241,13 +209,13 @@ static void check_failed(void)
 	       "they are counted, and not as present");
 	tap_ok(get_bitmap(f.pager, YAB_IOC_PRESENT, 1280, 4, bits) == 0,
 	       "their presence bits are clear");
-	tap_ok(nothing_to_read(), "the faults that were queued need no report");
+	tap_ok(nothing_to_read(f.pager), "the faults that were queued need no report");
 	faults = get_status(&f).faults;
-	tap_ok(ending(child_reads(1280)) == BROKEN && ending(child_reads(1283)) == BROKEN,
+	tap_ok(ending(child_probes(1280)) == BROKEN && ending(child_probes(1283)) == BROKEN,
 	       "a later touch is SIGBUS at once, of pages nobody waited for, too");
 	tap_ok(ending(child_copies(1283)) == EFAULT, "or EFAULT");
 	tap_ok(no_fault(&f) && get_status(&f).faults == faults, "and asks for nothing");
-	reader = child_waits(child_reads, 1284);
+	reader = child_waits(child_probes, 1284);
 	tap_ok(next_fault(&f).page == 1284, "their neighbour is a missing page as ever");
 	declare(f.pager, 1284, 1);
 	tap_ok(ending(reader) == STALE, "and comes");
@@ -256,11 +224,11 @@ static void check_failed(void)
 	tap_ok(declare_as(f.pager, 1282, 4, YAB_RANGE_FAILED) == 1,
 	       "over failed, present and missing ones: the missing one is fresh");
 	tap_ok(page_is(f.map, 1284, STALE), "the present one does not fail");
-	reader = child_waits(child_reads, 1290);
+	reader = child_waits(child_probes, 1290);
 	tap_ok(next_fault(&f).page == 1290 && declare_as(f.pager, 1290, 1, YAB_RANGE_FAILED) == 1 &&
 	       ending(reader) == BROKEN, "one that was reported can fail");
-	tap_ok(ending(child_reads(1285)) == BROKEN, "the missing one does");
-	tap_ok(ending(child_reads(1284)) == STALE, "in a new process, the same");
+	tap_ok(ending(child_probes(1285)) == BROKEN, "the missing one does");
+	tap_ok(ending(child_probes(1284)) == STALE, "in a new process, the same");
 }
 
 static void check_healed(void)
@@ -273,21 +241,21 @@ static void check_healed(void)
 	       "one turns out to be zero");
 	tap_ok(declare_as(f.pager, 1282, 1, YAB_RANGE_DISCARDED) == 1 && page_is(f.map, 1282, 0),
 	       "one is given back");
-	tap_ok(ending(child_reads(1283)) == BROKEN && ending(child_reads(1285)) == BROKEN,
+	tap_ok(ending(child_probes(1283)) == BROKEN && ending(child_probes(1285)) == BROKEN,
 	       "the others stay as they are");
 	tap_ok(!ending(child_copies(1280)), "system calls work, too");
 	tap_ok(declare_as(f.pager, 1280, 3, YAB_RANGE_FAILED) == 0 && page_is(f.map, 1280, STALE),
 	       "and they cannot fail any more");
 
 	close(f.pager);
-	tap_ok(ending(child_reads(1283)) == BROKEN, "without a pager a failed page is no wait");
+	tap_ok(ending(child_probes(1283)) == BROKEN, "without a pager a failed page is no wait");
 	f.pager = attach(f.name);
 	if (f.pager < 0)
 		tap_bail("YAB_IOC_ATTACH");
-	tap_ok(get_status(&f).failed && ending(child_reads(1283)) == BROKEN,
+	tap_ok(get_status(&f).failed && ending(child_probes(1283)) == BROKEN,
 	       "nor with another one");
-	tap_ok(nothing_to_read(), "which is not asked for what has failed");
-	pid = child_waits(child_reads, 1291);
+	tap_ok(nothing_to_read(f.pager), "which is not asked for what has failed");
+	pid = child_waits(child_probes, 1291);
 	declare_as(f.pager, 1291, 1, YAB_RANGE_FAILED);
 	tap_ok(ending(pid) == BROKEN, "and which can fail pages, too");
 }
@@ -309,7 +277,7 @@ static void check_mixed(void)
 
 	make_stale(1400, 32);
 	for (i = 0; i < 4; i++)
-		pids[i] = child_waits(child_reads, 1400 + 3 * i);
+		pids[i] = child_waits(child_probes, 1400 + 3 * i);
 	tap_ok(!declare_all(ranges, ARRAY_SIZE(ranges)), "ranges of all states in one call");
 	tap_ok(ranges[0].fresh == 3 && ranges[1].fresh == 3 && ranges[2].fresh == 3 &&
 	       ranges[3].fresh == 3, "each says what was fresh");
@@ -371,9 +339,9 @@ static void check_failed_max(void)
 			break;
 	tap_ok(i == 25, "there is room for the 25 that it has swallowed");
 	tap_ok(fail_pages(1600, 1) < 0 && errno == ENOSPC, "and for no more: ENOSPC");
-	tap_ok(ending(child_reads(100)) == BROKEN && ending(child_reads(150)) == BROKEN &&
-	       ending(child_reads(200)) == BROKEN && ending(child_reads(42)) == BROKEN &&
-	       ending(child_reads(1296)) == BROKEN, "all of them are SIGBUS");
+	tap_ok(ending(child_probes(100)) == BROKEN && ending(child_probes(150)) == BROKEN &&
+	       ending(child_probes(200)) == BROKEN && ending(child_probes(42)) == BROKEN &&
+	       ending(child_probes(1296)) == BROKEN, "all of them are SIGBUS");
 
 	ranges[0] = (struct yab_range){ .page = 1500, .count = 2 };
 	ranges[1] = (struct yab_range){ .page = 1600, .count = 1, .state = YAB_RANGE_FAILED };
@@ -401,9 +369,9 @@ static void check_split(void)
 	       "to heal the middle of a failed range works or is ENOSPC (%s)",
 	       fresh == 1 ? "works" : "ENOSPC");
 	tap_ok(get_status(&f).present == (fresh == 1), "the counter agrees");
-	tap_ok(ending(child_reads(1903)) == BROKEN && ending(child_reads(1905)) == BROKEN,
+	tap_ok(ending(child_probes(1903)) == BROKEN && ending(child_probes(1905)) == BROKEN,
 	       "the pages around it stay failed");
-	tap_ok(ending(child_reads(1904)) == (fresh == 1 ? 0 : BROKEN), "it is what was said");
+	tap_ok(ending(child_probes(1904)) == (fresh == 1 ? 0 : BROKEN), "it is what was said");
 	fixture_close(&f);
 }
 

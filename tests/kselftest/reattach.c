@@ -250,13 +250,10 @@ static pid_t pager_start(uint64_t steps)
 {
 	uint64_t random = next_random(&seed);
 	pthread_t thread;
-	pid_t pid = fork();
+	pid_t pid = child_start();
 
-	if (pid < 0)
-		tap_bail("fork");
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close_range(3, ~0U, 0);
 		munmap(f.map, PAGES * page_size);
 		munmap(f.view, PAGES * page_size);
 		atomic_store(&pager.steps, steps);
@@ -289,14 +286,11 @@ static void *toucher_thread_run(void *arg)
 static pid_t touchers_start(uintptr_t number)
 {
 	pthread_t threads[THREADS];
-	pid_t pid = fork();
+	pid_t pid = child_start();
 	uintptr_t i;
 
-	if (pid < 0)
-		tap_bail("fork");
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close_range(3, ~0U, 0);
 		munmap(f.view, PAGES * page_size);
 		for (i = 0; i < THREADS; i++)
 			pthread_create(&threads[i], NULL, toucher_thread_run,

@@ -6,14 +6,11 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -26,27 +23,6 @@ static void expect(const struct fixture *f, const char *name, const char *value)
 	const char *is = attribute(f, name);
 
 	tap_ok(!strcmp(is, value), "sysfs: %s is %s (%s)", name, value, is);
-}
-
-/* A child without any file of ours: it does not keep the pager alive. */
-static pid_t child_start(void)
-{
-	pid_t pid = fork();
-
-	if (pid < 0)
-		tap_bail("fork");
-	if (!pid)
-		close_range(3, ~0U, 0);
-	return pid;
-}
-
-static pid_t child_reads(const struct fixture *f, uint64_t page)
-{
-	pid_t pid = child_start();
-
-	if (!pid)
-		_exit(*(volatile unsigned char *)(f->map + page * page_size));
-	return pid;
 }
 
 /* Reads a file into the page; exits with the errno. */
@@ -64,35 +40,12 @@ static pid_t child_copies(const struct fixture *f, uint64_t page)
 	return pid;
 }
 
-/* The exit status, or the signal that ended it as a negative number. */
-static int ending(pid_t pid)
-{
-	int status;
-
-	if (waitpid(pid, &status, 0) != pid)
-		tap_bail("waitpid");
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-static void wait_until_faults(const struct fixture *f, unsigned long faults)
-{
-	while (strtoul(attribute(f, "faults"), NULL, 10) < faults)
-		sched_yield();
-}
-
 static bool set_limit(const struct fixture *f, const char *value)
 {
-	char path[160];
-	bool ok;
-	int fd;
+	char folder[160];
 
-	snprintf(path, sizeof(path), "/sys/class/yabusame/%s/orphan_limit_ms", f->name);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return false;
-	ok = write(fd, value, strlen(value)) == (ssize_t)strlen(value);
-	close(fd);
-	return ok;
+	snprintf(folder, sizeof(folder), "/sys/class/yabusame/%s", f->name);
+	return write_file(folder, "orphan_limit_ms", value);
 }
 
 static void open_with_limit(struct fixture *f, unsigned int limit)
@@ -285,40 +238,6 @@ static void check_fail_waiters(void)
 	tap_ok(!node_exists(&f), "nothing is left");
 }
 
-/* A thread in read() or poll() of the pager fd. */
-struct blocked {
-	pthread_t thread;
-	atomic_int tid;
-	int fd;
-	bool polls;
-	bool told;	/* that the region has failed */
-};
-
-static void *blocked_run(void *arg)
-{
-	struct blocked *b = arg;
-	struct pollfd poller = { .fd = b->fd, .events = POLLIN };
-	struct yab_fault fault;
-
-	atomic_store(&b->tid, (int)syscall(SYS_gettid));
-	if (b->polls)
-		b->told = poll(&poller, 1, -1) == 1 && poller.revents & POLLERR;
-	else
-		b->told = read(b->fd, &fault, sizeof(fault)) < 0 && errno == EIO;
-	return NULL;
-}
-
-static void blocked_start(struct blocked *b, int fd, bool polls)
-{
-	*b = (struct blocked){ .fd = fd, .polls = polls };
-	errno = pthread_create(&b->thread, NULL, blocked_run, b);
-	if (errno)
-		tap_bail("pthread_create");
-	while (!atomic_load(&b->tid))
-		sched_yield();
-	wait_until_asleep(atomic_load(&b->tid));
-}
-
 static void check_fail_pager(void)
 {
 	struct blocked reader, poller;
@@ -333,10 +252,8 @@ static void check_fail_pager(void)
 	blocked_start(&reader, f.pager, false);
 	blocked_start(&poller, f.pager, true);
 	tap_ok(!fail(f.name), "the region is failed while its pager waits for faults");
-	pthread_join(reader.thread, NULL);
-	tap_ok(reader.told, "its read() is woken: EIO");
-	pthread_join(poller.thread, NULL);
-	tap_ok(poller.told, "its poll() is woken: POLLERR");
+	tap_ok(blocked_told(&reader), "its read() is woken: EIO");
+	tap_ok(blocked_told(&poller), "its poll() is woken: POLLERR");
 
 	tap_ok(read(f.pager, &fault, sizeof(fault)) < 0 && errno == EIO, "read() again: EIO");
 	fcntl(f.pager, F_SETFL, O_NONBLOCK);

@@ -18,7 +18,6 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -146,9 +145,7 @@ static void workers_start(struct worker *workers, size_t count, unsigned char *m
 
 	for (i = 0; i < count; i++) {
 		workers[i] = (struct worker){ .map = map, .seed = seed * 100 + i + 1 };
-		errno = pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]);
-		if (errno)
-			tap_bail("pthread_create");
+		thread_start(&workers[i].thread, worker_run, &workers[i]);
 	}
 }
 
@@ -167,15 +164,12 @@ static size_t processors(void)
 static pid_t process_start(size_t number, uint64_t seed)
 {
 	size_t count = processors(), size = PAGES * page_size;
-	pid_t pid = fork();
+	pid_t pid = child_start();
 
-	if (pid < 0)
-		tap_bail("fork");
 	if (!pid) {
 		struct worker workers[count];
 		unsigned char *map = f.map;
 
-		close_range(3, ~0U, 0);
 		if (number % 2) {
 			int node = open(f.path, O_RDWR);
 
@@ -256,9 +250,7 @@ static void pagers_start(struct pager *pagers)
 		};
 		if (pagers[i].fd < 0 || fcntl(pagers[i].fd, F_SETFL, O_NONBLOCK))
 			tap_bail("YAB_IOC_QUEUE");
-		errno = pthread_create(&pagers[i].thread, NULL, pager_run, &pagers[i]);
-		if (errno)
-			tap_bail("pthread_create");
+		thread_start(&pagers[i].thread, pager_run, &pagers[i]);
 	}
 }
 
@@ -354,7 +346,6 @@ static void round_run(void)
 	struct yab_status status;
 	pid_t pids[PROCESSES];
 	pthread_t filler;
-	int ended;
 
 	mode = rounds;
 	fixture_open_with(&f, PAGES, &wish);
@@ -367,18 +358,14 @@ static void round_run(void)
 		pids[i] = process_start(i, rounds * 10 + i + 1);
 	pagers_start(pagers);
 	workers_start(workers, count, f.map, rounds * 10 + 9);
-	errno = pthread_create(&filler, NULL, filler_run, (void *)(rounds + 1));
-	if (errno)
-		tap_bail("pthread_create");
+	thread_start(&filler, filler_run, (void *)(rounds + 1));
 	pthread_join(filler, NULL);
 	/* A page that a pager has claimed may still be on its way. */
 	wait_until_attribute(&f, "state", "complete");
 	atomic_store(&shared->stop, true);
 	workers_join(workers, count);
-	for (i = 0; i < PROCESSES; i++) {
-		waitpid(pids[i], &ended, 0);
-		lost_children += !WIFEXITED(ended) || WEXITSTATUS(ended);
-	}
+	for (i = 0; i < PROCESSES; i++)
+		lost_children += ending(pids[i]) != 0;
 	pagers_join(pagers);
 	verify();
 	status = get_status(&f);

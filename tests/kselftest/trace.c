@@ -20,21 +20,6 @@
 
 static char instance[64];	/* a trace buffer of our own */
 
-static bool put(const char *folder, const char *file, const char *text)
-{
-	char path[160];
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", folder, file);
-	fd = open(path, O_WRONLY | O_TRUNC);
-	if (fd < 0)
-		return false;
-	n = write(fd, text, strlen(text));
-	close(fd);
-	return n == (ssize_t)strlen(text);
-}
-
 static bool open_trace(void)
 {
 	if (access(TRACEFS "/instances", F_OK))
@@ -45,7 +30,7 @@ static bool open_trace(void)
 
 static void close_trace(void)
 {
-	put(instance, "events/enable", "0");
+	write_file(instance, "events/enable", "0");
 	rmdir(instance);
 }
 
@@ -90,7 +75,7 @@ static void check_events(void)
 		snprintf(path, sizeof(path), "%s/events/yabusame/%s/format", instance, names[i]);
 		tap_ok(!access(path, R_OK), "there is a tracepoint %s", names[i]);
 	}
-	tap_ok(put(instance, "events/yabusame/enable", "1"), "all are switched on");
+	tap_ok(write_file(instance, "events/yabusame/enable", "1"), "all are switched on");
 }
 
 static void check_fault(void)
@@ -132,8 +117,7 @@ static void check_states(void)
 	struct fixture f;
 
 	fixture_open_with(&f, 8, &keep);
-	close(f.pager);
-	wait_until_attribute(&f, "state", "orphaned");
+	fixture_orphan(&f);
 	tap_ok(traced(&f, "yabusame_state", "from=filling to=orphaned") == 1,
 	       "an orphan's state is traced");
 	tap_ok(traced(&f, "yabusame_attach", "attached=0") == 1, "and that its pager went");
@@ -206,8 +190,7 @@ static void check_latency(void)
 	pid = child_touch(f.map + 7 * page_size);
 	next_fault(&f);
 	wait_until_asleep(pid);
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	child_kill(pid);
 	latency(&f, slots);
 	before = sum(slots, 16);
 	/* Not for synchronisation: it is the wait that is measured. 2^15 us are less than 40 ms. */

@@ -10,12 +10,9 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -127,9 +124,7 @@ static void *waiter_run(void *arg)
 static void waiter_start(struct waiter *w, unsigned char *at, enum way way)
 {
 	*w = (struct waiter){ .at = at, .way = way };
-	errno = pthread_create(&w->thread, NULL, waiter_run, w);
-	if (errno)
-		tap_bail("pthread_create");
+	thread_start(&w->thread, waiter_run, w);
 }
 
 static void waiter_join(struct waiter *w)
@@ -145,27 +140,17 @@ static void waiter_settle(struct waiter *w)
 	wait_until_asleep(atomic_load(&w->tid));
 }
 
+/* At a missing page; returns when it waits, and its fault is read. */
+static void waiter_asks(struct waiter *w, uint64_t page, enum way way)
+{
+	waiter_start(w, page_of(&f, page), way);
+	next_fault(&f);
+	waiter_settle(w);
+}
+
 static enum outcome expected(enum way way)
 {
 	return way <= WRITE ? SEGV : FAULT;
-}
-
-static unsigned char *page_at(uint64_t page)
-{
-	return f.map + page * page_size;
-}
-
-static void provide(uint64_t page)
-{
-	fill_page(f.view + page * page_size, page);
-	declare(f.pager, page, 1);
-}
-
-static void orphan(void)
-{
-	close(f.pager);
-	f.pager = -1;
-	wait_until_attribute(&f, "state", "orphaned");
 }
 
 /* One page of a region goes, with its waiter; its neighbours stay. */
@@ -174,18 +159,17 @@ static void check_munmap(enum way way, bool orphaned)
 	struct waiter w;
 
 	fixture_open(&f, PAGES);
-	provide(2);
-	provide(4);
-	waiter_start(&w, page_at(3), way);
-	next_fault(&f);
+	provide_page(&f, 2);
+	provide_page(&f, 4);
+	waiter_asks(&w, 3, way);
 	if (orphaned)
-		orphan();
+		fixture_orphan(&f);
 	waiter_settle(&w);
-	munmap(page_at(3), page_size);
+	munmap(page_of(&f, 3), page_size);
 	waiter_join(&w);
 	tap_ok(w.outcome == expected(way), "munmap() ends %s%s", way_names[way],
 	       orphaned ? ", in an orphaned region, too" : "");
-	tap_ok(page_is_filled(page_at(2), 2) && page_is_filled(page_at(4), 4),
+	tap_ok(page_is_filled(page_of(&f, 2), 2) && page_is_filled(page_of(&f, 4), 4),
 	       "and its neighbours are as they were");
 	fixture_close(&f);
 }
@@ -196,15 +180,13 @@ static void check_neighbours(enum way way)
 	struct waiter w;
 
 	fixture_open(&f, PAGES);
-	waiter_start(&w, page_at(3), way);
-	next_fault(&f);
-	waiter_settle(&w);
-	munmap(page_at(2), page_size);
-	munmap(page_at(4), page_size);
-	munmap(page_at(8), 4 * page_size);
+	waiter_asks(&w, 3, way);
+	munmap(page_of(&f, 2), page_size);
+	munmap(page_of(&f, 4), page_size);
+	munmap(page_of(&f, 8), 4 * page_size);
 	waiter_settle(&w);
 	tap_ok(no_fault(&f), "neighbours go: %s waits on and asks nothing twice", way_names[way]);
-	provide(3);
+	provide_page(&f, 3);
 	waiter_join(&w);
 	tap_ok(w.outcome == GOT, "and gets its page");
 	fixture_close(&f);
@@ -215,12 +197,8 @@ static void check_all_gone(void)
 	struct waiter w[2];
 
 	fixture_open(&f, PAGES);
-	waiter_start(&w[0], page_at(3), READ);
-	next_fault(&f);
-	waiter_start(&w[1], page_at(5), COPY_FROM);
-	next_fault(&f);
-	waiter_settle(&w[0]);
-	waiter_settle(&w[1]);
+	waiter_asks(&w[0], 3, READ);
+	waiter_asks(&w[1], 5, COPY_FROM);
 	munmap(f.map, PAGES * page_size);
 	waiter_join(&w[0]);
 	waiter_join(&w[1]);
@@ -240,17 +218,16 @@ static void check_move(void)
 	struct waiter w, moved;
 
 	fixture_open(&f, PAGES);
-	waiter_start(&w, page_at(3), READ);
-	next_fault(&f);
-	waiter_settle(&w);
-	if (mremap(page_at(3), page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED, away) != away)
+	waiter_asks(&w, 3, READ);
+	if (mremap(page_of(&f, 3), page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED, away) !=
+	    away)
 		tap_bail("mremap");
 	waiter_join(&w);
 	tap_ok(w.outcome == SEGV, "the page moves away by mremap(): the wait ends");
 	waiter_start(&moved, away, READ);
 	waiter_settle(&moved);
 	tap_ok(no_fault(&f), "where it is now it is waited for, and not asked for twice");
-	provide(3);
+	provide_page(&f, 3);
 	waiter_join(&moved);
 	tap_ok(moved.outcome == GOT && page_is_filled(away, 3), "and comes");
 	munmap(away, page_size);
@@ -263,10 +240,8 @@ static void check_replace(enum way way)
 	struct waiter w;
 
 	fixture_open(&f, PAGES);
-	waiter_start(&w, page_at(3), way);
-	next_fault(&f);
-	waiter_settle(&w);
-	if (mmap(page_at(3), page_size, PROT_READ | PROT_WRITE,
+	waiter_asks(&w, 3, way);
+	if (mmap(page_of(&f, 3), page_size, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
 		tap_bail("mmap");
 	waiter_join(&w);
@@ -280,16 +255,14 @@ static void check_dontneed(enum way way)
 	struct waiter w;
 
 	fixture_open(&f, PAGES);
-	provide(2);
-	tap_ok(page_is_filled(page_at(2), 2), "a page is there");
-	waiter_start(&w, page_at(3), way);
-	next_fault(&f);
-	waiter_settle(&w);
+	provide_page(&f, 2);
+	tap_ok(page_is_filled(page_of(&f, 2), 2), "a page is there");
+	waiter_asks(&w, 3, way);
 	madvise(f.map, PAGES * page_size, MADV_DONTNEED);
 	waiter_settle(&w);
-	tap_ok(page_is_filled(page_at(2), 2) && no_fault(&f),
+	tap_ok(page_is_filled(page_of(&f, 2), 2) && no_fault(&f),
 	       "MADV_DONTNEED drops no content, and asks for nothing twice");
-	provide(3);
+	provide_page(&f, 3);
 	waiter_join(&w);
 	tap_ok(w.outcome == GOT, "%s waits on and gets its page", way_names[way]);
 	fixture_close(&f);
@@ -300,7 +273,6 @@ static void check_others(bool orphaned)
 {
 	struct waiter w, copy, other;
 	unsigned char *second;
-	int status;
 	pid_t pid;
 
 	fixture_open(&f, PAGES);
@@ -310,14 +282,14 @@ static void check_others(bool orphaned)
 	pid = fork();
 	if (!pid) {
 		close(f.pager);
-		_exit(*(volatile unsigned char *)page_at(3));
+		_exit(*(volatile unsigned char *)page_of(&f, 3));
 	}
 	next_fault(&f);
-	waiter_start(&w, page_at(3), READ);
-	waiter_start(&copy, page_at(3), COPY_FROM);
+	waiter_start(&w, page_of(&f, 3), READ);
+	waiter_start(&copy, page_of(&f, 3), COPY_FROM);
 	waiter_start(&other, second + 3 * page_size, COPY_FROM);
 	if (orphaned)
-		orphan();
+		fixture_orphan(&f);
 	wait_until_asleep(pid);
 	waiter_settle(&w);
 	waiter_settle(&copy);
@@ -334,19 +306,14 @@ static void check_others(bool orphaned)
 		if (f.pager < 0)
 			tap_bail("attach");
 	}
-	provide(3);
+	provide_page(&f, 3);
 	waiter_join(&other);
-	waitpid(pid, &status, 0);
 	tap_ok(other.outcome == GOT && other.value == f.view[3 * page_size],
 	       "at another mapping of this process the page is waited for, and comes");
-	tap_ok(WIFEXITED(status) && WEXITSTATUS(status) == f.view[3 * page_size],
-	       "in another process, too");
+	tap_ok(ending(pid) == f.view[3 * page_size], "in another process, too");
 	munmap(second, PAGES * page_size);
 	f.map = MAP_FAILED;
-	munmap(f.view, PAGES * page_size);
-	close(f.node);
-	close(f.pager);
-	close(f.memory);
+	fixture_close(&f);
 }
 
 /*
@@ -359,7 +326,6 @@ static void check_remote(bool orphaned)
 	char byte;
 	struct iovec local = { .iov_base = &byte, .iov_len = 1 };
 	pid_t target = getpid();
-	int status;
 	pid_t pid;
 
 	if (process_vm_readv(target, NULL, 0, NULL, 0, 0) < 0 && errno == ENOSYS) {
@@ -367,7 +333,7 @@ static void check_remote(bool orphaned)
 		return;
 	}
 	fixture_open(&f, PAGES);
-	remote = (struct iovec){ .iov_base = page_at(3), .iov_len = 1 };
+	remote = (struct iovec){ .iov_base = page_of(&f, 3), .iov_len = 1 };
 	pid = fork();
 	if (!pid) {
 		munmap(f.map, PAGES * page_size);
@@ -377,12 +343,10 @@ static void check_remote(bool orphaned)
 	}
 	next_fault(&f);
 	if (orphaned)
-		orphan();
+		fixture_orphan(&f);
 	wait_until_asleep(pid);
-	munmap(page_at(3), page_size);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status) && !WEXITSTATUS(status),
-	       "munmap() ends the wait of who reads from another process%s",
+	munmap(page_of(&f, 3), page_size);
+	tap_ok(!ending(pid), "munmap() ends the wait of who reads from another process%s",
 	       orphaned ? ", in an orphaned region, too" : "");
 	fixture_close(&f);
 }
@@ -390,7 +354,7 @@ static void check_remote(bool orphaned)
 /* A process ends, by itself or by execve(), while its threads wait. */
 static void check_exit(bool orphaned, bool exec)
 {
-	int status, fds[2];
+	int fds[2];
 	char go;
 	pid_t pid;
 
@@ -402,9 +366,9 @@ static void check_exit(bool orphaned, bool exec)
 		struct waiter w[3];
 
 		close(f.pager);
-		waiter_start(&w[0], page_at(3), WRITE);
-		waiter_start(&w[1], page_at(4), COPY_FROM);
-		waiter_start(&w[2], page_at(5), PIN);
+		waiter_start(&w[0], page_of(&f, 3), WRITE);
+		waiter_start(&w[1], page_of(&f, 4), COPY_FROM);
+		waiter_start(&w[2], page_of(&f, 5), PIN);
 		if (read(fds[0], &go, 1) != 1)
 			_exit(1);
 		waiter_settle(&w[0]);
@@ -418,12 +382,10 @@ static void check_exit(bool orphaned, bool exec)
 	next_fault(&f);
 	next_fault(&f);
 	if (orphaned)
-		orphan();
+		fixture_orphan(&f);
 	(void)!write(fds[1], "", 1);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status) && WEXITSTATUS(status) == 7,
-	       "a process can %s while its threads wait%s", exec ? "execute another program" :
-	       "exit", orphaned ? " at an orphan" : "");
+	tap_ok(ending(pid) == 7, "a process can %s while its threads wait%s",
+	       exec ? "execute another program" : "exit", orphaned ? " at an orphan" : "");
 	close(fds[0]);
 	close(fds[1]);
 	fixture_close(&f);
@@ -456,16 +418,14 @@ static void check_race(void)
 
 		fixture_open(&f, PAGES);
 		for (i = 0; i < ARRAY_SIZE(w); i++)
-			waiter_start(&w[i], page_at(3), i % 2 ? COPY_FROM : READ);
+			waiter_start(&w[i], page_of(&f, 3), i % 2 ? COPY_FROM : READ);
 		if (round % 2)
 			next_fault(&f);
 		atomic_store(&racing, true);
-		errno = pthread_create(&answers, NULL, run_answers, NULL);
-		if (errno)
-			tap_bail("pthread_create");
+		thread_start(&answers, run_answers, NULL);
 		if (round % 3)
 			sched_yield();
-		munmap(page_at(3), page_size);
+		munmap(page_of(&f, 3), page_size);
 		for (i = 0; i < ARRAY_SIZE(w); i++) {
 			waiter_join(&w[i]);
 			strange += w[i].outcome != GOT && w[i].outcome != expected(w[i].way);

@@ -16,7 +16,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -26,17 +25,6 @@
 #define POINTS 27
 
 static struct fixture f;
-
-static unsigned char *page_at(uint64_t page)
-{
-	return f.map + page * page_size;
-}
-
-static void provide(uint64_t page)
-{
-	fill_page(f.view + page * page_size, page);
-	declare(f.pager, page, 1);
-}
 
 /* True if its device is there now. */
 static bool load(void)
@@ -79,6 +67,15 @@ static int start(unsigned char *at, uint32_t operation, uint32_t length)
 	return fd;
 }
 
+/* At a page that is missing; its fault is read. */
+static int start_missing(unsigned char *at, uint32_t operation, uint32_t length)
+{
+	int fd = start(at, operation, length);
+
+	next_fault(&f);
+	return fd;
+}
+
 static bool is_done(int fd)
 {
 	struct use_mm_result result;
@@ -100,11 +97,20 @@ static struct use_mm_result finish(int fd)
 	return result;
 }
 
-static void orphan(void)
+/* A process that is killed while a kernel thread waits for a page on its behalf. */
+static pid_t child_killed(uint64_t page, uint32_t operation)
 {
-	close(f.pager);
-	f.pager = -1;
-	wait_until_attribute(&f, "state", "orphaned");
+	pid_t pid = fork();
+
+	if (!pid) {
+		close(f.pager);
+		start(page_of(&f, page), operation, 8);
+		pause();
+	}
+	next_fault(&f);
+	kill(pid, SIGKILL);
+	wait_until_state(pid, "DZ");
+	return pid;
 }
 
 static void check_content(void)
@@ -114,32 +120,31 @@ static void check_content(void)
 	int fd;
 
 	fixture_open(&f, PAGES);
-	fd = start(page_at(3), USE_MM_READ, 64);
+	fd = start(page_of(&f, 3), USE_MM_READ, 64);
 	fault = next_fault(&f);
 	tap_ok(fault.page == 3 && !fault.flags, "a kernel thread reads a missing page: asked for");
 	tap_ok(!is_done(fd), "and waits");
-	provide(3);
+	provide_page(&f, 3);
 	result = finish(fd);
-	tap_ok(!result.error && !memcmp(result.data, page_at(3), 64), "until the content is there");
-	fd = start(page_at(4) + 9, USE_MM_WRITE, 5);
+	tap_ok(!result.error && !memcmp(result.data, page_of(&f, 3), 64), "until the content is there");
+	fd = start(page_of(&f, 4) + 9, USE_MM_WRITE, 5);
 	fault = next_fault(&f);
 	tap_ok(fault.page == 4 && fault.flags == YAB_FAULT_WRITE, "it writes to a missing page");
-	provide(4);
+	provide_page(&f, 4);
 	result = finish(fd);
-	tap_ok(!result.error && !memcmp(page_at(4) + 9, "wwwww", 5) &&
-	       !memcmp(page_at(4), f.view + 4 * page_size, page_size), "on top of the content");
-	fd = start(page_at(5) + 1, USE_MM_GET, 1);
-	next_fault(&f);
-	provide(5);
+	tap_ok(!result.error && !memcmp(page_of(&f, 4) + 9, "wwwww", 5) &&
+	       !memcmp(page_of(&f, 4), f.view + 4 * page_size, page_size), "on top of the content");
+	fd = start_missing(page_of(&f, 5) + 1, USE_MM_GET, 1);
+	provide_page(&f, 5);
 	result = finish(fd);
-	tap_ok(!result.error && result.data[0] == page_at(5)[1], "get_user() gets its byte");
-	fd = start(page_at(7) - 8, USE_MM_READ, 16);
+	tap_ok(!result.error && result.data[0] == page_of(&f, 5)[1], "get_user() gets its byte");
+	fd = start(page_of(&f, 7) - 8, USE_MM_READ, 16);
 	tap_ok(next_fault(&f).page == 6, "a copy across two missing pages asks for the first");
-	provide(6);
+	provide_page(&f, 6);
 	tap_ok(next_fault(&f).page == 7, "and then for the second");
-	provide(7);
+	provide_page(&f, 7);
 	result = finish(fd);
-	tap_ok(!result.error && !memcmp(result.data, page_at(7) - 8, 16), "and has both");
+	tap_ok(!result.error && !memcmp(result.data, page_of(&f, 7) - 8, 16), "and has both");
 	fixture_close(&f);
 	tap_ok(!node_exists(&f), "and nothing is left");
 }
@@ -152,28 +157,27 @@ static void check_orphan(void)
 	int fd;
 
 	fixture_open(&f, PAGES);
-	provide(1);
-	fd = start(page_at(3), USE_MM_READ, 8);
-	next_fault(&f);
-	toucher_start(&t, page_at(3), false, 0);
-	orphan();
+	provide_page(&f, 1);
+	fd = start_missing(page_of(&f, 3), USE_MM_READ, 8);
+	toucher_start(&t, page_of(&f, 3), false, 0);
+	fixture_orphan(&f);
 	tap_ok(finish(fd).error == EFAULT, "the pager goes while it waits: EFAULT");
-	tap_ok(finish(start(page_at(4), USE_MM_WRITE, 8)).error == EFAULT,
+	tap_ok(finish(start(page_of(&f, 4), USE_MM_WRITE, 8)).error == EFAULT,
 	       "a missing page of an orphaned region: EFAULT at once");
-	result = finish(start(page_at(1), USE_MM_READ, 8));
-	tap_ok(!result.error && !memcmp(result.data, page_at(1), 8), "a present one works");
+	result = finish(start(page_of(&f, 1), USE_MM_READ, 8));
+	tap_ok(!result.error && !memcmp(result.data, page_of(&f, 1), 8), "a present one works");
 	f.pager = attach(f.name);
 	if (f.pager < 0)
 		tap_bail("attach");
 	while (next_fault(&f).page != 3)
 		;
-	provide(3);
+	provide_page(&f, 3);
 	toucher_join(&t);
-	tap_ok(t.value == page_at(3)[0], "who is no kernel thread has waited for the next pager");
-	fd = start(page_at(5), USE_MM_READ, 8);
+	tap_ok(t.value == page_of(&f, 3)[0], "who is no kernel thread has waited for the next pager");
+	fd = start(page_of(&f, 5), USE_MM_READ, 8);
 	while (next_fault(&f).page != 5)
 		;
-	provide(5);
+	provide_page(&f, 5);
 	tap_ok(!finish(fd).error, "with which kernel threads wait again, and get their page");
 	fixture_close(&f);
 }
@@ -184,18 +188,16 @@ static void check_failed(void)
 	int fd;
 
 	fixture_open(&f, PAGES);
-	provide(1);
-	fd = start(page_at(3), USE_MM_READ, 8);
-	next_fault(&f);
+	provide_page(&f, 1);
+	fd = start_missing(page_of(&f, 3), USE_MM_READ, 8);
 	declare_as(f.pager, 3, 1, YAB_RANGE_FAILED);
 	tap_ok(finish(fd).error == EFAULT, "the page fails while it waits: EFAULT");
-	fd = start(page_at(4), USE_MM_WRITE, 8);
-	next_fault(&f);
+	fd = start_missing(page_of(&f, 4), USE_MM_WRITE, 8);
 	fail(f.name);
 	tap_ok(finish(fd).error == EFAULT, "the region fails: EFAULT");
-	tap_ok(finish(start(page_at(5), USE_MM_GET, 1)).error == EFAULT, "and ever after");
-	result = finish(start(page_at(1), USE_MM_READ, 8));
-	tap_ok(!result.error && !memcmp(result.data, page_at(1), 8), "a present page works");
+	tap_ok(finish(start(page_of(&f, 5), USE_MM_GET, 1)).error == EFAULT, "and ever after");
+	result = finish(start(page_of(&f, 1), USE_MM_READ, 8));
+	tap_ok(!result.error && !memcmp(result.data, page_of(&f, 1), 8), "a present page works");
 	fixture_close(&f);
 }
 
@@ -205,19 +207,17 @@ static void check_unmap(void)
 	int fd;
 
 	fixture_open(&f, PAGES);
-	fd = start(page_at(3), USE_MM_READ, 8);
-	next_fault(&f);
-	munmap(page_at(3), page_size);
+	fd = start_missing(page_of(&f, 3), USE_MM_READ, 8);
+	munmap(page_of(&f, 3), page_size);
 	tap_ok(finish(fd).error == EFAULT, "the page is unmapped while it waits: EFAULT");
-	fd = start(page_at(4), USE_MM_READ, 8);
-	next_fault(&f);
-	munmap(page_at(5), page_size);
+	fd = start_missing(page_of(&f, 4), USE_MM_READ, 8);
+	munmap(page_of(&f, 5), page_size);
 	tap_ok(!is_done(fd), "its neighbour is unmapped: it waits on");
-	provide(4);
+	provide_page(&f, 4);
 	tap_ok(!finish(fd).error, "and gets its page");
-	toucher_start(&t, page_at(6), false, 0);
+	toucher_start(&t, page_of(&f, 6), false, 0);
 	next_fault(&f);
-	provide(6);
+	provide_page(&f, 6);
 	toucher_join(&t);
 	fixture_close(&f);
 	tap_ok(!node_exists(&f), "and nothing is left");
@@ -226,44 +226,24 @@ static void check_unmap(void)
 /* The thread lives as long as the process's file, which waits for the thread. */
 static void check_exit(void)
 {
-	int status;
 	pid_t pid;
 
 	fixture_open(&f, PAGES);
-	pid = fork();
-	if (!pid) {
-		close(f.pager);
-		start(page_at(3), USE_MM_READ, 8);
-		pause();
-	}
-	next_fault(&f);
-	kill(pid, SIGKILL);
-	wait_until_state(pid, "DZ");
-	provide(3);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFSIGNALED(status), "the process is killed while it waits: gone when the page comes");
-	pid = fork();
-	if (!pid) {
-		close(f.pager);
-		start(page_at(4), USE_MM_WRITE, 8);
-		pause();
-	}
-	next_fault(&f);
-	kill(pid, SIGKILL);
-	wait_until_state(pid, "DZ");
+	pid = child_killed(3, USE_MM_READ);
+	provide_page(&f, 3);
+	tap_ok(ending(pid) < 0, "the process is killed while it waits: gone when the page comes");
+	pid = child_killed(4, USE_MM_WRITE);
 	close(f.pager);
-	waitpid(pid, &status, 0);
-	tap_ok(WIFSIGNALED(status), "or when the pager goes");
+	tap_ok(ending(pid) < 0, "or when the pager goes");
 	f.pager = attach(f.name);
 	pid = fork();
 	if (!pid) {
 		close(f.pager);
-		start(page_at(5), USE_MM_WRITE, 8);
+		start(page_of(&f, 5), USE_MM_WRITE, 8);
 		munmap(f.map, PAGES * page_size);
 		_exit(0);
 	}
-	waitpid(pid, &status, 0);
-	tap_ok(WIFEXITED(status), "or at once, if it has unmapped the page");
+	tap_ok(ending(pid) >= 0, "or at once, if it has unmapped the page");
 	fixture_close(&f);
 	tap_ok(!node_exists(&f), "and nothing is left");
 }
