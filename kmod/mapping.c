@@ -362,8 +362,8 @@ bool yab_mapping_is_current(const struct vm_area_struct *vma)
 {
 	const struct yab_region *region = yab_mapping_region(vma);
 
-	/* Without its lock: somebody who changes other flags does no harm. */
 	return READ_ONCE(vma->vm_ops) == yab_mapping_wanted_ops(region) &&
+	       /* Without its lock, but nobody else changes this one. data_race() says so. */
 	       (data_race(vma->vm_flags) & VM_DONTEXPAND) == yab_mapping_wanted_flags(region);
 }
 

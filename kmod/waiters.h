@@ -9,16 +9,17 @@
 struct mm_struct;
 struct task_struct;
 
-#define YAB_BUCKET_BITS		8
+/* More buckets than VMs have processors: then a bucket rarely has two waiters. */
+#define YAB_BUCKET_BITS		10
 
 /*
  * Tasks that wait for missing pages, hashed by page, so that a declaration
- * looks only at its own page's. Padded, so that buckets share no cache line.
+ * looks only at its own page's.
  */
 struct yab_bucket {
 	spinlock_t lock;	/* guards list */
 	struct list_head list;	/* of struct yab_waiter */
-} ____cacheline_aligned_in_smp;
+};
 
 struct yab_waiters {
 	struct yab_bucket *buckets;
