@@ -153,8 +153,11 @@ static bool yab_mapping_folio_is_present(const struct yab_region *region, struct
 /*
  * Puts a page table into an empty PMD, which would be filled with the whole huge page that
  * @vmf->page may be part of. 0, and as the page is locked collapsing does not empty the
- * PMD after this. VM_FAULT_NOPAGE if there is a huge page already (for reading, of a page that
- * is tracked): it can go at any moment, without a lock of ours, and is split by trying again.
+ * PMD after this. (MADV_DONTNEED can, where the kernel reclaims page tables: there, from 6.17
+ * on, the page is mapped without looking at the PMD again.)
+ *
+ * VM_FAULT_NOPAGE if there is a huge page already (for reading, of a page that is tracked): it
+ * can go at any moment, without a lock of ours, and is split by trying again.
  */
 static vm_fault_t yab_mapping_add_table(struct vm_fault *vmf)
 {

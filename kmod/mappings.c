@@ -14,57 +14,77 @@
 #include "mappings.h"
 #include "region.h"
 
+/* Mappings that are updated in one go; bounded by the stack. */
+#define YAB_MAPPINGS_BATCH	32
+
+struct yab_mappings_stale {
+	struct mm_struct *mm;	/* with a reference, or NULL: there are none */
+	unsigned int count;
+	unsigned long starts[YAB_MAPPINGS_BATCH];
+};
+
 /* Until the next try, when a process was too busy with its address space. */
 #define YAB_MAPPINGS_RETRY	HZ
 
 /*
- * The address space of a mapping that is behind the region, with a reference, or NULL.
- * @start becomes the mapping's address, @found the number of mappings that there are.
+ * Mappings of one address space that are behind the region. Returns how many mappings were
+ * seen, which is all that there are if none of them is.
  */
-static struct mm_struct *yab_mappings_find_stale(struct yab_region *region, unsigned long *start,
-						 unsigned long *found)
+static unsigned long yab_mappings_find_stale(struct yab_region *region,
+					     struct yab_mappings_stale *stale)
 {
 	struct address_space *mapping = region->memory->f_mapping;
-	struct mm_struct *mm = NULL;
+	unsigned long seen = 0;
 	struct rb_node *node;
 
-	*found = 0;
+	stale->mm = NULL;
+	stale->count = 0;
 	i_mmap_lock_read(mapping);
-	for (node = rb_first_cached(&mapping->i_mmap); node && !mm; node = rb_next(node)) {
+	for (node = rb_first_cached(&mapping->i_mmap); node; node = rb_next(node)) {
 		struct vm_area_struct *vma = rb_entry(node, struct vm_area_struct, shared.rb);
 
 		if (!yab_mapping_is_of(vma, region))
 			continue;
-		++*found;
+		seen++;
+		if (yab_mapping_is_current(vma))
+			continue;
 		/* One that is about to go has no tasks that could use the mapping. */
-		if (!yab_mapping_is_current(vma) && mmget_not_zero(vma->vm_mm)) {
-			mm = vma->vm_mm;
-			*start = vma->vm_start;
-		}
+		if (!stale->mm && mmget_not_zero(vma->vm_mm))
+			stale->mm = vma->vm_mm;
+		if (vma->vm_mm == stale->mm)
+			stale->starts[stale->count++] = vma->vm_start;
+		if (stale->count == YAB_MAPPINGS_BATCH)
+			break;
 	}
 	i_mmap_unlock_read(mapping);
-	return mm;
+	return seen;
 }
 
-/* Brings the mapping at @start up to date, if it is still there. False: try again. */
-static bool yab_mappings_update_one(struct yab_region *region, struct mm_struct *mm,
-				    unsigned long start)
+/* False: try again later. */
+static bool yab_mappings_update_batch(struct yab_region *region,
+				      const struct yab_mappings_stale *stale)
 {
 	struct vm_area_struct *vma;
+	unsigned int i;
 	bool stable;
 
 	/*
 	 * Not to be waited for: it may be held by somebody who waits for a page, which only
 	 * the caller can bring.
 	 */
-	if (!yab_mmap_write_trylock(mm))
+	if (!yab_mmap_write_trylock(stale->mm))
 		return false;
-	/* A fork() that failed leaves VMAs behind that are its parent's. */
-	stable = !check_stable_address_space(mm);
-	vma = stable ? find_vma(mm, start) : NULL;
-	if (vma && vma->vm_mm == mm && yab_mapping_is_of(vma, region))
-		yab_mapping_update(vma);
-	mmap_write_unlock(mm);
+	/*
+	 * A fork() that failed leaves VMAs behind that are its parent's. Older kernels do not
+	 * say so, which is why only mappings are looked up that were found to be there.
+	 */
+	stable = !check_stable_address_space(stale->mm);
+	for (i = 0; stable && i < stale->count; i++) {
+		vma = find_vma(stale->mm, stale->starts[i]);
+		if (vma && vma->vm_mm == stale->mm && yab_mapping_is_of(vma, region))
+			yab_mapping_update(vma);
+	}
+	mmap_write_unlock(stale->mm);
 	return stable;
 }
 
@@ -74,13 +94,17 @@ static bool yab_mappings_update_one(struct yab_region *region, struct mm_struct 
  */
 int yab_mappings_update(struct yab_region *region)
 {
-	unsigned long start, found;
-	struct mm_struct *mm;
+	struct yab_mappings_stale stale;
+	unsigned long seen;
 
-	while ((mm = yab_mappings_find_stale(region, &start, &found))) {
-		bool updated = yab_mappings_update_one(region, mm, start);
+	for (;;) {
+		bool updated;
 
-		mmput(mm);
+		seen = yab_mappings_find_stale(region, &stale);
+		if (!stale.mm)
+			break;
+		updated = yab_mappings_update_batch(region, &stale);
+		mmput(stale.mm);
 		if (!updated)
 			return -EAGAIN;
 		if (fatal_signal_pending(current))
@@ -91,7 +115,7 @@ int yab_mappings_update(struct yab_region *region)
 	 * A mapping is counted before it takes its operations from the region, and can be
 	 * found only some time after.
 	 */
-	return found == READ_ONCE(region->mappings) ? 0 : -EAGAIN;
+	return seen == READ_ONCE(region->mappings) ? 0 : -EAGAIN;
 }
 
 void yab_mappings_update_later(struct yab_region *region)

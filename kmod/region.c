@@ -437,6 +437,11 @@ struct yab_region *yab_region_create(const struct yab_region_params *params)
 	return region;
 
 err_unlist:
+	/* For a moment it could be opened by its number. */
+	spin_lock(&region->lock);
+	region->removed = true;
+	spin_unlock(&region->lock);
+	yab_region_break(region);
 	yab_region_unlist(region);
 err_put_device:
 	put_device(&region->dev); /* yab_region_release() undoes all the rest */

@@ -18,6 +18,7 @@
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/sched/signal.h>
 
 #include "argument.h"
 #include "compat.h"
@@ -27,6 +28,9 @@
 
 /* Folios that are unmapped in one go. */
 #define YAB_TRACKING_BATCH	16
+
+/* Words of bits that are gone through in one go; bounded by the stack. */
+#define YAB_TRACKING_WORDS	64
 
 struct yab_tracking_batch {
 	unsigned int count;
@@ -78,12 +82,19 @@ static void yab_tracking_unmap(struct address_space *mapping, u64 page, u64 whic
 
 /*
  * May somebody who holds the folio write to it? Not all who do pin it, so every reference
- * counts that cannot be explained. It is unmapped, and the caller has one; what is on no LRU
- * list is on its way to one, with one more.
+ * counts besides the page cache's and the caller's. It is unmapped. A page on its way to an LRU
+ * list has one more for some time: it is reported once too often.
  */
 static bool yab_tracking_is_held(struct folio *folio)
 {
-	return folio_ref_count(folio) > folio_nr_pages(folio) + 1 + !folio_test_lru(folio);
+	return folio_ref_count(folio) > folio_nr_pages(folio) + 1;
+}
+
+/* All of a large folio, since each of its pages that is mapped is a reference. */
+static void yab_tracking_unmap_large(struct address_space *mapping, struct folio *folio)
+{
+	if (folio_test_large(folio))
+		unmap_mapping_pages(mapping, folio->index, folio_nr_pages(folio), false);
 }
 
 /* Has the next write to each of these of 64 pages noticed. */
@@ -100,8 +111,10 @@ static void yab_tracking_protect(struct yab_region *region, u64 page, u64 dirty)
 		yab_tracking_unmap(mapping, page, now);
 		for (i = 0; i < batch.count; i++) {
 			struct folio *folio = batch.entries[i].folio;
-			u64 mask = yab_tracking_is_held(folio) ? batch.entries[i].mask : 0;
+			u64 mask;
 
+			yab_tracking_unmap_large(mapping, folio);
+			mask = yab_tracking_is_held(folio) ? batch.entries[i].mask : 0;
 			for (; mask; mask &= mask - 1)
 				yab_pagemap_mark(&region->pagemap, page + __ffs64(mask));
 			folio_put(folio);
@@ -129,13 +142,36 @@ int yab_tracking_fetch(struct yab_region *region, u64 page, u64 *bits, u64 count
 /* Old marks of present pages mean nothing; from now on they do. */
 static void yab_tracking_clear(struct yab_region *region)
 {
-	u64 page, pages = region->pagemap.pages, bits[64];
+	u64 page, pages = region->pagemap.pages, bits[YAB_TRACKING_WORDS];
 
 	for (page = 0; page < pages; page += sizeof(bits) * 8) {
 		yab_pagemap_take_marks(&region->pagemap, page, bits,
 				       min_t(u64, pages - page, sizeof(bits) * 8));
 		cond_resched();
 	}
+}
+
+/*
+ * What is mapped writable from before, what is about to be, since its fault marked the page
+ * before the marks were cleared, and what is held: as if all had been written.
+ */
+static int yab_tracking_protect_all(struct yab_region *region)
+{
+	u64 page, pages = region->pagemap.pages, bits[YAB_TRACKING_WORDS];
+	unsigned int i;
+
+	unmap_mapping_range(region->memory->f_mapping, 0, region->size, 0);
+	for (page = 0; page < pages; page += sizeof(bits) * 8) {
+		u64 count = min_t(u64, pages - page, sizeof(bits) * 8);
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		yab_pagemap_copy_present(&region->pagemap, page, bits, count);
+		for (i = 0; i < DIV_ROUND_UP(count, 64); i++)
+			yab_tracking_protect(region, page + i * 64, bits[i]);
+		cond_resched();
+	}
+	return 0;
 }
 
 static void yab_tracking_set(struct yab_region *region, enum yab_tracking tracking)
@@ -163,9 +199,10 @@ static int yab_tracking_start(struct yab_region *region)
 	yab_tracking_clear(region);
 	yab_tracking_set(region, YAB_TRACKING_ON);
 	up_write(&region->declare_lock);
-	/* What is mapped writable from before. */
-	unmap_mapping_range(region->memory->f_mapping, 0, region->size, 0);
-	return 0;
+	ret = yab_tracking_protect_all(region);
+	if (ret)
+		yab_tracking_set(region, YAB_TRACKING_STARTING);
+	return ret;
 }
 
 static int yab_tracking_stop(struct yab_region *region)
