@@ -63,10 +63,10 @@ check-full: setup ## every test, and long runs of some (about two hours more)
 demo: setup ## a real guest moves between two hosts
 	@tests/demo/run
 
-bench: setup ## the figures of docs/measurements.md
+bench: setup ## the migration figures of docs/measurements.md
 	@tests/bench/run
 
-bench-kernel: setup ## instructions of the module's fault path, mappings and declarations
+bench-kernel: setup ## the instructions in docs/measurements.md: faults, mappings, dirty tracking
 	@tests/bench/kernel/run
 
 lint: ## style and static checks
@@ -75,6 +75,7 @@ lint: ## style and static checks
 install: daemon ## into $(DESTDIR)$(PREFIX), and the module's source for DKMS
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(BUILD)/bin/yabusamed
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/bin/yabctl
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/include/linux include/uapi/linux/yabusame.h
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/yabctl.1
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 docs/yabusame-vm.5
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/yabusamed.8

@@ -15,7 +15,7 @@
 #include "queue.h"
 #include "waiters.h"
 
-/* Regions at a time: each holds a minor number and at least 40 KiB. */
+/* Regions at a time: each holds a minor number and at least 54 KiB. */
 #define YAB_REGIONS_MAX		1024
 
 /* Pages in a region: 16 TiB. The bitmaps then take 1 GiB. */

@@ -6,9 +6,11 @@
  * docs/kernel-abi.md tells the whole story: life of a region, ordering rules,
  * every errno.
  *
- * Every structure can grow at its end. The kernel accepts a longer structure than its
- * own if what it does not know is zero (else E2BIG), and a shorter one down to that of
- * version 1 (else EINVAL), whose missing fields count as zero.
+ * Structures that a call takes can grow at their end. The kernel accepts a longer one than
+ * its own if what it does not know is zero (else E2BIG), and a shorter one down to that
+ * of version 1 (else EINVAL), whose missing fields count as zero. What a call only returns
+ * is filled up with zeros. Elements of arrays (struct yab_fault, struct yab_range) do not
+ * grow: they have reserved fields.
  */
 #ifndef _UAPI_LINUX_YABUSAME_H
 #define _UAPI_LINUX_YABUSAME_H
@@ -57,7 +59,8 @@ struct yab_info {
  * @size: bytes; a multiple of the page size, not 0, at most the memory file's
  * @flags: YAB_CREATE_*
  * @memory_fd: memfd (shmem, not hugetlb) open for reading and writing, sealed
- *	with F_SEAL_SHRINK; holds the region's pages
+ *	with F_SEAL_SHRINK (best also F_SEAL_GROW, at exactly @size: see
+ *	docs/kernel-abi.md); holds the region's pages
  * @mode: permission bits of the node, 1 to 0777
  * @uid: owner of the node, as seen by the caller
  * @gid: group of the node, as seen by the caller
