@@ -13,13 +13,9 @@
 
 static int yab_bitmap_check(const struct yab_region *region, const struct yab_bitmap *bitmap)
 {
-	u64 pages = region->pagemap.pages;
-
 	if (bitmap->flags || bitmap->reserved || !bitmap->count || bitmap->page % 64)
 		return -EINVAL;
-	if (bitmap->page >= pages || bitmap->count > pages - bitmap->page)
-		return -ERANGE;
-	return 0;
+	return yab_pagemap_has(&region->pagemap, bitmap->page, bitmap->count) ? 0 : -ERANGE;
 }
 
 static int yab_bitmap_copy(struct yab_region *region, struct yab_bitmap *bitmap,

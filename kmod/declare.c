@@ -20,13 +20,9 @@
 
 static int yab_declare_check(const struct yab_region *region, const struct yab_range *range)
 {
-	u64 pages = region->pagemap.pages;
-
 	if (range->state > YAB_RANGE_DISCARDED || range->reserved)
 		return -EINVAL;
-	if (!range->count || range->page >= pages || range->count > pages - range->page)
-		return -ERANGE;
-	return 0;
+	return yab_pagemap_has(&region->pagemap, range->page, range->count) ? 0 : -ERANGE;
 }
 
 static int yab_declare_present(struct yab_region *region, u64 page, u64 count, u64 *fresh)

@@ -310,9 +310,7 @@ static int yab_mapping_set_policy(struct vm_area_struct *vma, struct mempolicy *
 }
 
 YAB_DEFINE_GET_POLICY(yab_mapping_get_policy, yab_mapping_memory_ops)
-#endif
 
-#ifdef CONFIG_NUMA
 #define YAB_MAPPING_POLICY					\
 	.set_policy = yab_mapping_set_policy,			\
 	.get_policy = yab_mapping_get_policy,
@@ -396,10 +394,9 @@ void yab_mapping_update(struct vm_area_struct *vma)
 int yab_mapping_mmap(struct file *node, struct vm_area_struct *vma)
 {
 	struct yab_region *region = node->private_data;
-	u64 first = vma->vm_pgoff;
 	int ret;
 
-	if (first >= region->pagemap.pages || vma_pages(vma) > region->pagemap.pages - first)
+	if (!yab_pagemap_has(&region->pagemap, vma->vm_pgoff, vma_pages(vma)))
 		return -ENXIO;
 
 	if ((vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) == (VM_SHARED | VM_MAYWRITE) &&

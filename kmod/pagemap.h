@@ -37,6 +37,12 @@ struct yab_pagemap {
 int yab_pagemap_init(struct yab_pagemap *map, u64 pages);
 void yab_pagemap_destroy(struct yab_pagemap *map);
 
+/* Are these @count pages, at least one, all of the region's? No sum that could overflow. */
+static inline bool yab_pagemap_has(const struct yab_pagemap *map, u64 page, u64 count)
+{
+	return count && page < map->pages && count <= map->pages - page;
+}
+
 /* Pairs with the release of yab_pagemap_declare(): the content is visible, too. */
 static inline bool yab_pagemap_is_present(const struct yab_pagemap *map, u64 page)
 {

@@ -15,8 +15,8 @@
 #include "region.h"
 #include "tracking.h"
 
-static ssize_t yab_pager_read_queue(struct file *file, struct yab_queue *queue,
-				    struct yab_pagemap *map, char __user *buffer, size_t size)
+static ssize_t yab_pager_read_queue(struct file *file, struct yab_region *region,
+				    struct yab_queue *queue, char __user *buffer, size_t size)
 {
 	struct yab_fault __user *faults = (struct yab_fault __user *)buffer;
 	size_t count = size / sizeof(*faults);
@@ -24,7 +24,7 @@ static ssize_t yab_pager_read_queue(struct file *file, struct yab_queue *queue,
 
 	if (!count)
 		return -EINVAL;
-	n = yab_queue_read(queue, map, faults, count, !(file->f_flags & O_NONBLOCK));
+	n = yab_queue_read(queue, &region->pagemap, faults, count, !(file->f_flags & O_NONBLOCK));
 	return n < 0 ? n : n * sizeof(*faults);
 }
 
@@ -36,8 +36,7 @@ static __poll_t yab_pager_poll_queue(struct file *file, struct yab_queue *queue,
 
 /* What the private data of a queue's file is. */
 struct yab_pager_queue {
-	struct file *pager;
-	struct yab_region *region;	/* held by the pager's file */
+	struct file *pager;		/* holds the region */
 	struct yab_queue *queue;
 };
 
@@ -46,7 +45,7 @@ static ssize_t yab_pager_queue_read(struct file *file, char __user *buffer, size
 {
 	struct yab_pager_queue *this = file->private_data;
 
-	return yab_pager_read_queue(file, this->queue, &this->region->pagemap, buffer, size);
+	return yab_pager_read_queue(file, this->pager->private_data, this->queue, buffer, size);
 }
 
 static __poll_t yab_pager_queue_poll(struct file *file, poll_table *wait)
@@ -90,7 +89,6 @@ static long yab_pager_open_queue(struct file *pager, void __user *arg, size_t si
 		return -ENOMEM;
 	*this = (struct yab_pager_queue){
 		.pager = get_file(pager),
-		.region = region,
 		.queue = &region->queues[select.index],
 	};
 	ret = anon_inode_getfd("[yabusame-queue]", &yab_pager_queue_fops, this,
@@ -115,7 +113,7 @@ static ssize_t yab_pager_read(struct file *file, char __user *buffer, size_t siz
 {
 	struct yab_region *region = file->private_data;
 
-	return yab_pager_read_queue(file, &region->queues[0], &region->pagemap, buffer, size);
+	return yab_pager_read_queue(file, region, &region->queues[0], buffer, size);
 }
 
 static __poll_t yab_pager_poll(struct file *file, poll_table *wait)

@@ -357,6 +357,14 @@ static void yab_region_unlist(struct yab_region *region)
 	spin_unlock(&yab_region_table_lock);
 }
 
+/* A further user of a region that has some, or is in the table. */
+static void yab_region_hold(struct yab_region *region)
+{
+	lockdep_assert_held(&yab_region_table_lock);
+	region->users++;
+	get_device(&region->dev);
+}
+
 /*
  * Makes a region and its node. The caller, the pager's file, is its first user.
  */
@@ -429,8 +437,7 @@ struct yab_region *yab_region_create(const struct yab_region_params *params)
 	if (params->keep) {
 		/* It needs no user. It stands for one itself, which holds the module. */
 		region->kept = true;
-		region->users++;
-		get_device(&region->dev);
+		yab_region_hold(region);
 		__module_get(THIS_MODULE);
 	}
 	spin_unlock(&yab_region_table_lock);
@@ -468,8 +475,7 @@ int yab_region_get(struct yab_region *region)
 
 	spin_lock(&yab_region_table_lock);
 	if (region->users && !READ_ONCE(region->removed)) {
-		region->users++;
-		get_device(&region->dev);
+		yab_region_hold(region);
 		ret = 0;
 	}
 	spin_unlock(&yab_region_table_lock);
@@ -485,10 +491,8 @@ static struct yab_region *yab_region_get_by_name(const char *name)
 	region = yab_region_find(name);
 	if (region && region->listing != YAB_LISTING_WHOLE)
 		region = NULL;
-	if (region) {
-		region->users++;
-		get_device(&region->dev);
-	}
+	if (region)
+		yab_region_hold(region);
 	spin_unlock(&yab_region_table_lock);
 	return region;
 }

@@ -123,10 +123,17 @@ static void yab_tracking_protect(struct yab_region *region, u64 page, u64 dirty)
 	}
 }
 
-int yab_tracking_fetch(struct yab_region *region, u64 page, u64 *bits, u64 count)
+static void yab_tracking_protect_words(struct yab_region *region, u64 page, const u64 *bits,
+				       u64 count)
 {
 	u64 i;
 
+	for (i = 0; i < DIV_ROUND_UP(count, 64); i++)
+		yab_tracking_protect(region, page + i * 64, bits[i]);
+}
+
+int yab_tracking_fetch(struct yab_region *region, u64 page, u64 *bits, u64 count)
+{
 	down_write(&region->declare_lock);
 	if (READ_ONCE(region->tracking) != YAB_TRACKING_ON) {
 		up_write(&region->declare_lock);
@@ -134,8 +141,7 @@ int yab_tracking_fetch(struct yab_region *region, u64 page, u64 *bits, u64 count
 	}
 	yab_pagemap_take_marks(&region->pagemap, page, bits, count);
 	up_write(&region->declare_lock);
-	for (i = 0; i < DIV_ROUND_UP(count, 64); i++)
-		yab_tracking_protect(region, page + i * 64, bits[i]);
+	yab_tracking_protect_words(region, page, bits, count);
 	return 0;
 }
 
@@ -158,17 +164,14 @@ static void yab_tracking_clear(struct yab_region *region)
 static int yab_tracking_protect_all(struct yab_region *region)
 {
 	u64 page, pages = region->pagemap.pages, bits[YAB_TRACKING_WORDS];
-	unsigned int i;
 
-	unmap_mapping_range(region->memory->f_mapping, 0, region->size, 0);
 	for (page = 0; page < pages; page += sizeof(bits) * 8) {
 		u64 count = min_t(u64, pages - page, sizeof(bits) * 8);
 
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		yab_pagemap_copy_present(&region->pagemap, page, bits, count);
-		for (i = 0; i < DIV_ROUND_UP(count, 64); i++)
-			yab_tracking_protect(region, page + i * 64, bits[i]);
+		yab_tracking_protect_words(region, page, bits, count);
 		cond_resched();
 	}
 	return 0;

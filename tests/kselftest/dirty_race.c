@@ -20,13 +20,8 @@
 
 #include "harness.h"
 
-#define HUGE_SIZE (2UL << 20)
 #define PAGES 512
 #define WRITERS 2
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
 
 /* What else happens in a bout. All but the first bring the huge page back. */
 static const struct disturbance {
@@ -47,12 +42,6 @@ static pthread_barrier_t barrier;
 static atomic_int writing;		/* writers that are not through with the bout */
 static atomic_bool over;
 static const struct disturbance *disturbance;
-
-static uint64_t next_random(uint64_t *state)
-{
-	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
-	return *state >> 33;
-}
 
 static void *run_writer(void *arg)
 {
@@ -115,13 +104,6 @@ static void *run_disturber(void *arg)
 	}
 }
 
-static void start(pthread_t *thread, void *(*run)(void *), void *arg)
-{
-	errno = pthread_create(thread, NULL, run, arg);
-	if (errno)
-		tap_bail("pthread_create");
-}
-
 static void copy_round(void)
 {
 	uint64_t bits[PAGES / 64], page;
@@ -149,41 +131,14 @@ static unsigned int differences(void)
 	return count;
 }
 
-static unsigned int stress_seconds(void)
-{
-	const char *text = getenv("YAB_STRESS_SECONDS");
-
-	return text && atoi(text) > 0 ? atoi(text) : 5;
-}
-
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
-}
-
 /* Views and a complete region of one huge page. False if there are none here. */
 static bool open_huge(void)
 {
-	unsigned char *aligned;
-	size_t page;
-
-	fixture_open(&f, PAGES);
-	munmap(f.map, HUGE_SIZE);
-	munmap(f.view, HUGE_SIZE);
-	aligned = mmap(NULL, 5 * HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	aligned = (void *)(((uintptr_t)aligned + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1));
-	f.view = mmap(aligned, HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		      f.memory, 0);
-	f.map = aligned + 2 * HUGE_SIZE;
+	fixture_open_aligned(&f, PAGES);
 	/* Exactly the region for good: only then can its mappings be collapsed. */
-	if (f.view == MAP_FAILED || fcntl(f.memory, F_ADD_SEALS, F_SEAL_GROW))
-		tap_bail("aligned mappings");
-	map_anew();
-	for (page = 0; page < PAGES; page++)
-		fill_page(f.view + page * page_size, page);
+	if (fcntl(f.memory, F_ADD_SEALS, F_SEAL_GROW))
+		tap_bail("F_SEAL_GROW");
+	fill_pages(&f);
 	declare(f.pager, 0, PAGES);
 	return !madvise(f.view, HUGE_SIZE, MADV_COLLAPSE);
 }
@@ -217,7 +172,7 @@ static void check_bouts(double length)
 
 	pthread_barrier_init(&barrier, NULL, ARRAY_SIZE(threads) + 1);
 	for (i = 0; i < ARRAY_SIZE(threads); i++)
-		start(&threads[i], i < WRITERS ? run_writer : run_disturber, (void *)i);
+		thread_start(&threads[i], i < WRITERS ? run_writer : run_disturber, (void *)i);
 	for (i = 0; i < ARRAY_SIZE(disturbances); i++) {
 		disturbance = &disturbances[i];
 		check(length / ARRAY_SIZE(disturbances));
@@ -294,7 +249,7 @@ static void check_duels(double length)
 	unsigned int i;
 
 	atomic_store(&over, false);
-	start(&duellist, run_duellist, NULL);
+	thread_start(&duellist, run_duellist, NULL);
 	do {
 		volatile unsigned char *map = f.map;
 

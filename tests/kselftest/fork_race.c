@@ -28,21 +28,6 @@ static struct counts {
 	atomic_ulong failed, done;	/* forks */
 } *counts;				/* shared with all processes */
 
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
-}
-
-static unsigned int stress_seconds(void)
-{
-	const char *text = getenv("YAB_STRESS_SECONDS");
-
-	return text && atoi(text) > 0 ? atoi(text) : 5;
-}
-
 /* Mappings with page tables that a fork has to copy, from @at on, or anywhere. */
 static void map_copies(unsigned char *at)
 {

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -419,6 +421,45 @@ bool is_mapped(const unsigned char *at)
 		tap_bail("/proc/self/pagemap");
 	close(fd);
 	return entry >> 63;
+}
+
+unsigned int stress_seconds(void)
+{
+	const char *text = getenv("YAB_STRESS_SECONDS");
+
+	return text && atoi(text) > 0 ? atoi(text) : 5;
+}
+
+double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+uint64_t next_random(uint64_t *state)
+{
+	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return *state >> 33;
+}
+
+int loop_open(int file, int flags, char *path, size_t size)
+{
+	int control, loop;
+
+	(void)!system("modprobe -q loop 2>/dev/null");
+	control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	if (control < 0)
+		return -1;
+	snprintf(path, size, "/dev/loop%d", ioctl(control, LOOP_CTL_GET_FREE));
+	close(control);
+	loop = open(path, flags | O_CLOEXEC);
+	if (loop >= 0 && ioctl(loop, LOOP_SET_FD, file)) {
+		close(loop);
+		loop = -1;
+	}
+	return loop;
 }
 
 void thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg)

@@ -101,6 +101,15 @@ uint64_t fresh_pages(struct fixture *f, unsigned int count);
 /* Is it mapped in this process? */
 bool is_mapped(const unsigned char *at);
 
+/* How long tests go on that could for ever: $YAB_STRESS_SECONDS, or 5. */
+unsigned int stress_seconds(void);
+/* Of the clock, to measure that. */
+double seconds(void);
+uint64_t next_random(uint64_t *state);	/* 31 bits */
+
+/* Makes @file a disk, whose @path it says. The disk's fd, opened with @flags, or -1. */
+int loop_open(int file, int flags, char *path, size_t size);
+
 void thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg);
 
 /* A thread or process that touches one byte and then ends. */

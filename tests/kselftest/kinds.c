@@ -541,21 +541,10 @@ static void *run_direct_read(void *at)
 /* A disk for O_DIRECT: a loop device over a file. */
 static int open_loop(void)
 {
-	int control, number, loop, file;
+	int loop = -1, file = scratch_file("", 0);
 
-	(void)!system("modprobe -q loop 2>/dev/null");
-	control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	if (control < 0)
-		return -1;
-	number = ioctl(control, LOOP_CTL_GET_FREE);
-	close(control);
-	snprintf(loop_path, sizeof(loop_path), "/dev/loop%d", number);
-	loop = open(loop_path, O_RDWR | O_CLOEXEC);
-	file = scratch_file("", 0);
-	if (ftruncate(file, 64 * page_size) || loop < 0 || ioctl(loop, LOOP_SET_FD, file)) {
-		close(loop);
-		loop = -1;
-	}
+	if (!ftruncate(file, 64 * page_size))
+		loop = loop_open(file, O_RDWR, loop_path, sizeof(loop_path));
 	close(file);
 	return loop;
 }

@@ -197,20 +197,15 @@ static int loop = -1;
 
 static int open_loop(void)
 {
-	int control, number, file = open(path, O_RDONLY | O_CLOEXEC);
+	int file = open(path, O_RDONLY | O_CLOEXEC);
 	char device[32];
 
-	(void)!system("modprobe -q loop 2>/dev/null");
-	control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	if (control < 0)
+	if (file < 0)
 		return -1;
-	number = ioctl(control, LOOP_CTL_GET_FREE);
-	close(control);
-	snprintf(device, sizeof(device), "/dev/loop%d", number);
-	loop = open(device, O_RDONLY | O_CLOEXEC);
-	if (loop < 0 || file < 0 || ioctl(loop, LOOP_SET_FD, file))
-		return -1;
+	loop = loop_open(file, O_RDONLY, device, sizeof(device));
 	close(file);
+	if (loop < 0)
+		return -1;
 	return open(device, O_RDONLY | O_DIRECT | O_CLOEXEC);
 }
 

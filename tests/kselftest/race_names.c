@@ -44,23 +44,12 @@ static int create(const char *whom, uint64_t flags)
 	return ioctl(control, YAB_IOC_CREATE, &request);
 }
 
-static long module_users(void)
-{
-	FILE *file = fopen("/sys/module/yabusame/refcnt", "r");
-	long users;
-
-	if (!file || fscanf(file, "%ld", &users) != 1)
-		tap_bail("/sys/module/yabusame/refcnt");
-	fclose(file);
-	return users;
-}
-
 /* The kernel may let go of a file some time after it was closed. */
-static bool users_become(long wanted)
+static bool users_become(unsigned long wanted)
 {
 	unsigned int i;
 
-	for (i = 0; module_users() != wanted; i++) {
+	for (i = 0; module_refcnt() != wanted; i++) {
 		if (i == 100000)
 			return false;
 		sched_yield();
@@ -97,28 +86,6 @@ static bool nothing_is_left(void)
 	return !memcmp(count, entries_at_first, sizeof(count));
 }
 
-static void start(pthread_t *thread, void *(*run)(void *), void *arg)
-{
-	errno = pthread_create(thread, NULL, run, arg);
-	if (errno)
-		tap_bail("pthread_create");
-}
-
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
-}
-
-static unsigned int stress_seconds(void)
-{
-	const char *text = getenv("YAB_STRESS_SECONDS");
-
-	return text && atoi(text) > 0 ? atoi(text) : 5;
-}
-
 /* --- a kept region that is removed as soon as it is there ------------------------------ */
 
 static void *run_remove(void *arg)
@@ -134,12 +101,12 @@ static void check_keep(void)
 {
 	unsigned long created = 0, removed = 0;
 	double end = seconds() + (double)stress_seconds() / 2;
-	long users = module_users();
+	unsigned long users = module_refcnt();
 	bool wrong = false;
 	pthread_t remover;
 
 	atomic_store(&racing, true);
-	start(&remover, run_remove, &removed);
+	thread_start(&remover, run_remove, &removed);
 	do {
 		int pager = create(name, YAB_CREATE_KEEP);
 
@@ -157,8 +124,8 @@ static void check_keep(void)
 	       "%lu kept regions are made, %lu are removed as soon as they are there", created,
 	       removed);
 	tap_ok(nothing_is_left(), "no name is left");
-	tap_ok(users_become(users), "nor a region: the module's users are %ld again (%ld)", users,
-	       module_users());
+	tap_ok(users_become(users), "nor a region: the module's users are %lu again (%lu)", users,
+	       module_refcnt());
 }
 
 /* --- everything with one name ------------------------------------------------------------ */
@@ -257,14 +224,14 @@ static bool all_done(void)
 
 static void check_all(void)
 {
-	long users = module_users();
+	unsigned long users = module_refcnt();
 	pthread_t threads[4];
 	uintptr_t i;
 	double end;
 
 	atomic_store(&racing, true);
 	for (i = 0; i < ARRAY_SIZE(threads); i++)
-		start(&threads[i], run_all, (void *)i);
+		thread_start(&threads[i], run_all, (void *)i);
 	end = seconds() + (double)stress_seconds() / 2;
 	while (seconds() < end || !all_done())
 		sched_yield();
@@ -277,8 +244,8 @@ static void check_all(void)
 	       "four do everything with one name: all of it works at times, and fails as it should");
 	call(YAB_IOC_REMOVE, name, YAB_REMOVE_FORCE);
 	tap_ok(nothing_is_left(), "no name is left");
-	tap_ok(users_become(users), "nor a region: the module's users are %ld again (%ld)", users,
-	       module_users());
+	tap_ok(users_become(users), "nor a region: the module's users are %lu again (%lu)", users,
+	       module_refcnt());
 }
 
 /* --- /dev/yabusame held up --------------------------------------------------------------- */
@@ -306,7 +273,7 @@ static void work(struct worker *worker, void (*what)(struct worker *worker), str
 {
 	*worker = (struct worker){ .work = what, .f = f };
 	snprintf(worker->name, sizeof(worker->name), format, getpid(), number);
-	start(&worker->thread, run_worker, worker);
+	thread_start(&worker->thread, run_worker, worker);
 	while (!atomic_load(&worker->tid))
 		sched_yield();
 }
@@ -370,7 +337,7 @@ static void work_remove_held(struct worker *worker)
 static void check_listing(void (*help)(struct worker *worker), const char *what)
 {
 	struct worker lister, creators[OTHERS], removers[OTHERS], opener, attacher, helper;
-	long users = module_users();
+	unsigned long users = module_refcnt();
 	int pagers[OTHERS];
 	struct fixture f;
 	bool right = true;

@@ -45,14 +45,6 @@ static struct fixture f;
 static uint64_t generation;	/* of the region */
 static uint64_t seed = 1;
 
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
 static void error(const char *what)
 {
 	printf("# %s: %s\n", what, strerror(errno));

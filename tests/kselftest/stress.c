@@ -61,14 +61,6 @@ static uint64_t counts[PAGES];		/* what it has to be */
 static atomic_uchar claimed[PAGES];	/* who fills the page: the first to ask */
 static unsigned int mode;
 
-static uint64_t next_random(uint64_t *seed)
-{
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	*seed ^= *seed << 17;
-	return *seed;
-}
-
 static uint64_t pattern(uint64_t page, size_t word)
 {
 	return (page + 1) * 0x9e3779b97f4a7c15ULL + word;
