@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "incoming.h"
 #include "log.h"
 #include "outgoing.h"
 
@@ -211,23 +212,65 @@ static const struct yab_outgoing_ops yab_api_outgoing_ops = {
 	.ended = yab_api_migrated,
 };
 
+/* A number from @json, @fallback if there is none. False if it is out of bounds. */
+static bool yab_api_number(json_t *json, const char *name, json_int_t least, json_int_t most,
+			   json_int_t fallback, json_int_t *number)
+{
+	json_t *value = json_object_get(json, name);
+
+	*number = value ? json_integer_value(value) : fallback;
+	return (!value || json_is_integer(value)) && *number >= least && *number <= most;
+}
+
 static void yab_api_migrate(struct yab_client *client, const char *vm, json_t *json)
 {
 	const char *destination = json_string_value(json_object_get(json, "destination"));
-	bool paused = json_is_true(json_object_get(json, "paused"));
-	struct yab_address address;
+	struct yab_outgoing_options options = {
+		.paused = json_is_true(json_object_get(json, "paused")),
+	};
+	json_int_t connections, bandwidth;
 	struct yab_api_request *request;
 	char error[YAB_WIRE_ERROR_MAX];
 
-	if (!destination || yab_address_parse(destination, &address) < 0) {
+	if (!destination || yab_address_parse(destination, &options.destination) < 0) {
 		yab_client_refuse(client, "the destination is no HOST, HOST:PORT or [IPV6]:PORT");
 		return;
 	}
+	if (!yab_api_number(json, "connections", 1, YAB_WIRE_BULKS_MAX, 1, &connections) ||
+	    !yab_api_number(json, "bandwidth", 0, INT64_MAX, 0, &bandwidth)) {
+		yab_client_refuse(client, "1 to 16 connections, and a bandwidth that is not negative");
+		return;
+	}
+	options.connections = (unsigned int)connections;
+	options.bandwidth = (uint64_t)bandwidth;
 	request = yab_api_request_new(client, vm);
-	if (request && yab_outgoing_begin(client->api->supervisor, vm, &address, paused,
+	if (request && yab_outgoing_begin(client->api->supervisor, vm, &options,
 					  &yab_api_outgoing_ops, request, error,
 					  sizeof(error)) < 0)
 		yab_api_request_end(request, NULL, error);
+}
+
+/* On either host of a migration. */
+static void yab_api_bandwidth(struct yab_client *client, const char *vm, json_t *json)
+{
+	struct yab_supervisor *supervisor = client->api->supervisor;
+	char error[YAB_WIRE_ERROR_MAX];
+	json_int_t bandwidth;
+
+	if (yab_description_name_check(vm, error, sizeof(error)) < 0) {
+		yab_client_refuse(client, error);
+	} else if (!yab_api_number(json, "bandwidth", 0, INT64_MAX, -1, &bandwidth)) {
+		yab_client_refuse(client, "a bandwidth is a number of bytes a second, 0 for no limit");
+	} else if (yab_outgoing_limit(supervisor->outgoings, vm, (uint64_t)bandwidth) < 0 &&
+		   yab_incomings_limit(supervisor->incomings, vm,
+				       json_object_get(json, "bandwidth")) < 0) {
+		snprintf(error, sizeof(error),
+			 "VM %s is in no migration that can be told: see yabctl jobinfo %s", vm,
+			 vm);
+		yab_client_refuse(client, error);
+	} else {
+		yab_client_say(client, json_pack("{s:b}", "ok", 1));
+	}
 }
 
 static void yab_api_list(struct yab_client *client, const char *name, json_t *json)
@@ -271,6 +314,7 @@ static const struct yab_api_command yab_api_commands[] = {
 	{ "start", true, yab_api_start },
 	{ "destroy", false, yab_api_destroy },
 	{ "migrate", true, yab_api_migrate },
+	{ "bandwidth", false, yab_api_bandwidth },
 	{ "list", false, yab_api_list },
 	{ "jobinfo", false, yab_api_jobinfo },
 	{ NULL, false, NULL },

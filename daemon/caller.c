@@ -121,6 +121,8 @@ static void yab_caller_call(struct yab_caller *caller, json_t *json)
 			yab_incoming_finish(incoming, cookie);
 		else if (!strcmp(name, "abort"))
 			yab_incoming_abort(incoming);
+		else if (!strcmp(name, "limit"))
+			yab_incoming_limit(incoming, json_object_get(json, "bandwidth"));
 		else if (!strcmp(name, "confirm"))
 			yab_incoming_confirmed(incoming);
 		else

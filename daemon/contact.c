@@ -88,7 +88,7 @@ static void yab_contact_connect(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	contact->handshake = yab_handshake_connect(contact->base, contact->dns, &contact->address,
-						   YAB_WIRE_CONTROL, NULL,
+						   YAB_WIRE_CONTROL, 0, NULL,
 						   YAB_HANDSHAKE_TIMEOUT_MS, yab_contact_greeted,
 						   contact);
 	if (!contact->handshake)

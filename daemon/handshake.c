@@ -383,11 +383,12 @@ err_fd:
 }
 
 static void yab_handshake_prepare(struct yab_handshake *handshake, enum yab_wire_role role,
-				  const uint8_t *token)
+				  unsigned int index, const uint8_t *token)
 {
 	handshake->speaks_first = true;
 	handshake->hello.version = YAB_WIRE_VERSION;
 	handshake->hello.role = (uint16_t)role;
+	handshake->hello.index = index;
 	handshake->hello.features = YAB_WIRE_FEATURES;
 	if (token)
 		memcpy(handshake->hello.token, token, YAB_WIRE_TOKEN_SIZE);
@@ -395,8 +396,9 @@ static void yab_handshake_prepare(struct yab_handshake *handshake, enum yab_wire
 
 struct yab_handshake *yab_handshake_connect(struct event_base *base, struct evdns_base *dns,
 					    const struct yab_address *address,
-					    enum yab_wire_role role, const uint8_t *token,
-					    int timeout_ms, yab_handshake_cb cb, void *arg)
+					    enum yab_wire_role role, unsigned int index,
+					    const uint8_t *token, int timeout_ms,
+					    yab_handshake_cb cb, void *arg)
 {
 	struct evutil_addrinfo hints = {
 		.ai_family = AF_UNSPEC,
@@ -414,7 +416,7 @@ struct yab_handshake *yab_handshake_connect(struct event_base *base, struct evdn
 	handshake = yab_handshake_new(base, -1, address->text, timeout_ms, cb, arg);
 	if (!handshake)
 		return NULL;
-	yab_handshake_prepare(handshake, role, token);
+	yab_handshake_prepare(handshake, role, index, token);
 	lookup = calloc(1, sizeof(*lookup));
 	if (!lookup || evtimer_add(handshake->timer, &patience) < 0)
 		goto err_lookup;
@@ -435,8 +437,9 @@ err_lookup:
 }
 
 struct yab_handshake *yab_handshake_offer(struct event_base *base, int fd, const char *name,
-					  enum yab_wire_role role, const uint8_t *token,
-					  int timeout_ms, yab_handshake_cb cb, void *arg)
+					  enum yab_wire_role role, unsigned int index,
+					  const uint8_t *token, int timeout_ms,
+					  yab_handshake_cb cb, void *arg)
 {
 	struct yab_handshake *handshake;
 
@@ -444,7 +447,7 @@ struct yab_handshake *yab_handshake_offer(struct event_base *base, int fd, const
 	if (!handshake)
 		return NULL;
 	evutil_make_socket_nonblocking(fd);
-	yab_handshake_prepare(handshake, role, token);
+	yab_handshake_prepare(handshake, role, index, token);
 	yab_handshake_greet(handshake);
 	return handshake;
 }

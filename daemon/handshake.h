@@ -32,12 +32,14 @@ typedef void (*yab_handshake_cb)(int fd, const struct yab_wire_hello *hello, con
  */
 struct yab_handshake *yab_handshake_connect(struct event_base *base, struct evdns_base *dns,
 					    const struct yab_address *address,
-					    enum yab_wire_role role, const uint8_t *token,
-					    int timeout_ms, yab_handshake_cb cb, void *arg);
+					    enum yab_wire_role role, unsigned int index,
+					    const uint8_t *token, int timeout_ms,
+					    yab_handshake_cb cb, void *arg);
 /* The same on a socket that is connected; takes @fd over. @name is for messages. */
 struct yab_handshake *yab_handshake_offer(struct event_base *base, int fd, const char *name,
-					  enum yab_wire_role role, const uint8_t *token,
-					  int timeout_ms, yab_handshake_cb cb, void *arg);
+					  enum yab_wire_role role, unsigned int index,
+					  const uint8_t *token, int timeout_ms,
+					  yab_handshake_cb cb, void *arg);
 /* The other side: waits for a hello on @fd, which it takes over. */
 struct yab_handshake *yab_handshake_accept(struct event_base *base, int fd, const char *name,
 					   int timeout_ms, yab_handshake_cb cb, void *arg);

@@ -10,17 +10,15 @@
 #include <unistd.h>
 
 #include "capabilities.h"
-#include "child.h"
+#include "demand.h"
 #include "handshake.h"
 #include "log.h"
 #include "region.h"
 #include "stream.h"
 #include "token.h"
-#include "worker.h"
 
 #define YAB_INCOMING_START_SECONDS	60	/* until QEMU waits for device state */
 #define YAB_INCOMING_STALL_SECONDS	300	/* without a byte of it, or a call */
-#define YAB_INCOMING_END_SECONDS	5	/* for a worker to leave by itself */
 #define YAB_INCOMING_FAIL_MS		500	/* for a QEMU that failed to say why */
 #define YAB_INCOMING_QMP_STEPS		3	/* of yab_incoming_vm_ready() */
 /* Sessions that no source has confirmed; more are refused. */
@@ -71,14 +69,7 @@ struct yab_incoming {
 	struct yab_vm *vm;		/* ours until the commit, then NULL */
 	struct yab_job *job;		/* until its end, then NULL */
 
-	struct yab_channel *worker;	/* the page service, until it is complete */
-	struct yab_child *child;
-	/*
-	 * The bulk connection, kept from the worker until the commit (-1: none or
-	 * handed over): the sweep would only be in the way of the device state, and
-	 * of the pages that loading it waits for, while the guest is stopped.
-	 */
-	int bulk_fd;
+	struct yab_demand *demand;	/* the page service, until it is of no use */
 	json_t *statistics;		/* the last ones */
 	bool complete;			/* said so, perhaps before the commit */
 
@@ -141,14 +132,8 @@ static void yab_incoming_free(struct yab_incoming *incoming)
 	LIST_REMOVE(incoming, link);
 	incoming->supervisor->incomings->count--;
 	yab_stream_free(incoming->stream);
-	yab_channel_free(incoming->worker);
-	if (incoming->bulk_fd >= 0)
-		close(incoming->bulk_fd);
 	/* Where a guest waits for pages it is the daemon that ends: its worker goes on. */
-	if (incoming->child && incoming->step == YAB_INCOMING_PULLING)
-		yab_child_leave(incoming->child);
-	else if (incoming->child)
-		yab_child_disown(incoming->child, YAB_INCOMING_END_SECONDS);
+	yab_demand_free(incoming->demand, incoming->step == YAB_INCOMING_PULLING);
 	json_decref(incoming->statistics);
 	event_free(incoming->deadline);
 	free(incoming);
@@ -160,7 +145,7 @@ static void yab_incoming_undone(struct yab_incoming *incoming)
 	struct yab_caller *caller = incoming->caller;
 	struct yab_vm *vm = incoming->vm;
 
-	if ((vm && vm->qemu) || incoming->child)
+	if ((vm && vm->qemu) || (incoming->demand && !yab_demand_is_gone(incoming->demand)))
 		return;
 	if (vm) {
 		vm->hooks = NULL;
@@ -192,10 +177,8 @@ static void yab_incoming_undo(struct yab_incoming *incoming, const char *error)
 	incoming->stream = NULL;
 	if (incoming->vm && incoming->vm->qemu)
 		yab_qemu_kill(incoming->vm->qemu);
-	if (incoming->child)
-		yab_child_kill(incoming->child);
-	yab_channel_free(incoming->worker);
-	incoming->worker = NULL;
+	if (incoming->demand)
+		yab_demand_kill(incoming->demand);
 	yab_incoming_undone(incoming);
 }
 
@@ -231,35 +214,23 @@ static void yab_incoming_event(struct yab_incoming *incoming, json_t *event)
 		json_decref(event);
 }
 
-/* The page service is no more, before its time. */
-static void yab_incoming_worker_lost(struct yab_incoming *incoming, const char *error)
+static void yab_incoming_interrupted(const char *error, void *arg)
 {
-	yab_channel_free(incoming->worker);
-	incoming->worker = NULL;
-	if (incoming->step == YAB_INCOMING_UNDOING || incoming->step == YAB_INCOMING_COMPLETE)
-		return;
+	struct yab_incoming *incoming = arg;
+
 	if (yab_incoming_revocable(incoming)) {
 		yab_incoming_undo(incoming, error);
 		return;
 	}
-	yab_log_error(incoming->name, "%s: pages that are missing stay missing", error);
-	yab_job_warn(incoming->job, error);
-	yab_incoming_event(incoming, json_pack("{s:s, s:s}", "event", "stuck", "error", error));
+	if (incoming->job)
+		yab_job_warn(incoming->job, error);
+	yab_incoming_event(incoming, json_pack("{s:s, s:s}", "event", "interrupted", "error",
+					       error));
 }
 
-static void yab_incoming_worker_exited(int status, void *arg)
+static void yab_incoming_demand_ended(void *arg)
 {
-	struct yab_incoming *incoming = arg;
-	char ending[64], error[YAB_WIRE_ERROR_MAX];
-
-	incoming->child = NULL;
-	if (incoming->step == YAB_INCOMING_UNDOING) {
-		yab_incoming_undone(incoming);
-		return;
-	}
-	yab_child_describe(status, ending, sizeof(ending));
-	snprintf(error, sizeof(error), "the destination's page worker %s", ending);
-	yab_incoming_worker_lost(incoming, error);
+	yab_incoming_undone(arg);
 }
 
 /*
@@ -285,46 +256,44 @@ static void yab_incoming_completed(struct yab_incoming *incoming)
 	yab_incoming_event(incoming, event);
 }
 
-static void yab_incoming_message(json_t *message, const int *fds, size_t fd_count, void *arg)
+static void yab_incoming_statistics(json_t *statistics, void *arg)
 {
 	struct yab_incoming *incoming = arg;
-	const char *type = json_string_value(json_object_get(message, "type"));
-	const char *error = json_string_value(json_object_get(message, "error"));
-	char text[YAB_WIRE_ERROR_MAX];
-	json_t *role;
 
-	for (size_t i = 0; i < fd_count; i++)
-		close(fds[i]);
-	if (!message) {
-		yab_incoming_worker_lost(incoming, "the destination's page worker is gone");
-	} else if (incoming->step == YAB_INCOMING_COMPLETE) {
-		/* Its connections end because the source is done. */
-		yab_log_debug(incoming->name, "the page worker says \"%s\"", type ? type : "?");
-	} else if (type && !strcmp(type, "statistics")) {
-		json_object_del(message, "type");
-		json_decref(incoming->statistics);
-		incoming->statistics = json_incref(message);
-		if (incoming->job)
-			yab_job_statistics(incoming->job, YAB_JOB_DESTINATION, message);
-		yab_incoming_event(incoming, json_pack("{s:s, s:O}", "event", "statistics",
-						       "statistics", message));
-	} else if (type && !strcmp(type, "lost")) {
-		role = json_object_get(message, "role");
-		yab_log_warn(incoming->name, "%s connection: %s",
-			     json_is_string(role) ? json_string_value(role) : "?",
-			     error ? error : "lost");
-		yab_incoming_event(incoming, json_pack("{s:s, s:O?}", "event", "lost", "role",
-						       role));
-	} else if (type && !strcmp(type, "complete")) {
-		incoming->complete = true;
-		yab_incoming_completed(incoming);
-	} else if (type && !strcmp(type, "failed")) {
-		snprintf(text, sizeof(text), "%s", error ? error : "the page worker failed");
-		yab_incoming_worker_lost(incoming, text);
-	} else {
-		yab_log_warn(incoming->name, "the page worker says what nobody understands");
-	}
+	json_decref(incoming->statistics);
+	incoming->statistics = json_incref(statistics);
+	if (incoming->job)
+		yab_job_statistics(incoming->job, YAB_JOB_DESTINATION, statistics);
+	yab_incoming_event(incoming, json_pack("{s:s, s:O}", "event", "statistics", "statistics",
+					       statistics));
 }
+
+static void yab_incoming_lost(enum yab_wire_role role, unsigned int index, const char *error,
+			      void *arg)
+{
+	struct yab_incoming *incoming = arg;
+
+	yab_log_warn(incoming->name, "%s connection %u: %s", yab_wire_role_name(role), index,
+		     error);
+	yab_incoming_event(incoming, json_pack("{s:s, s:s, s:i}", "event", "lost", "role",
+					       yab_wire_role_name(role), "index", (int)index));
+}
+
+static void yab_incoming_demand_complete(void *arg)
+{
+	struct yab_incoming *incoming = arg;
+
+	incoming->complete = true;
+	yab_incoming_completed(incoming);
+}
+
+static const struct yab_demand_ops yab_incoming_demand_ops = {
+	.statistics = yab_incoming_statistics,
+	.lost = yab_incoming_lost,
+	.interrupted = yab_incoming_interrupted,
+	.complete = yab_incoming_demand_complete,
+	.ended = yab_incoming_demand_ended,
+};
 
 static void yab_incoming_waiting(json_t *results, const char *error, void *arg)
 {
@@ -433,56 +402,20 @@ static const struct yab_vm_hooks yab_incoming_hooks = {
 	.exited = yab_incoming_vm_exited,
 };
 
-static int yab_incoming_spawn_worker(struct yab_incoming *incoming, int memory_fd, int pager_fd)
-{
-	int fds[2] = { memory_fd, pager_fd };
-	json_t *start;
-	pid_t pid;
-
-	pid = yab_worker_spawn(incoming->supervisor->base, yab_incoming_message, incoming,
-			       &incoming->worker);
-	if (pid < 0) {
-		incoming->worker = NULL;
-		return -1;
-	}
-	incoming->child = yab_child_watch(incoming->supervisor->base, pid,
-					  yab_incoming_worker_exited, incoming);
-	if (!incoming->child)
-		return -1;
-	start = json_pack("{s:s, s:s, s:s, s:I}", "type", "start", "side", "destination", "vm",
-			  incoming->name, "pages", (json_int_t)incoming->pages);
-	return yab_channel_send(incoming->worker, start, fds, 2);
-}
-
-/* Memory, region, worker, QEMU; -1 with one line in @error, the rest is undone later. */
+/* Region, page service, QEMU; -1 with one line in @error, the rest is undone later. */
 static int yab_incoming_start(struct yab_incoming *incoming, char *error, size_t error_size)
 {
 	struct yab_vm *vm = incoming->vm;
-	int memory_fd, pager_fd, result = -1;
+	int memory_fd, result;
 	char path[128];
 
-	memory_fd = yab_region_memory(vm->name, vm->description->memory);
-	if (memory_fd < 0) {
-		snprintf(error, error_size, "cannot make the memory of VM %s: %s", vm->name,
-			 strerror(errno));
+	incoming->demand = yab_demand_new(incoming->supervisor->base, vm->name,
+					  vm->description->memory, &yab_incoming_demand_ops,
+					  incoming, &memory_fd, error, error_size);
+	if (!incoming->demand)
 		return -1;
-	}
-	pager_fd = yab_region_create(vm->name, vm->description->memory, memory_fd, geteuid(),
-				     getegid(), error, error_size);
-	if (pager_fd < 0)
-		goto err_memory;
-	if (yab_incoming_spawn_worker(incoming, memory_fd, pager_fd) < 0) {
-		snprintf(error, error_size, "cannot start the destination's page worker: %s",
-			 strerror(errno));
-		goto err_pager;
-	}
 	snprintf(path, sizeof(path), "%s/%s", YAB_REGION_FOLDER, vm->name);
 	result = yab_vm_spawn(vm, path, memory_fd, true, error, error_size);
-
-err_pager:
-	/* The worker has its own; with that one the region ends. */
-	close(pager_fd);
-err_memory:
 	if (result < 0)
 		close(memory_fd);
 	return result;
@@ -541,7 +474,6 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 	if (!incoming || yab_token_new(incoming->token) < 0)
 		goto err_incoming;
 	incoming->supervisor = supervisor;
-	incoming->bulk_fd = -1;
 	yab_token_print(incoming->token, incoming->token_text);
 	incoming->deadline = evtimer_new(supervisor->base, yab_incoming_deadline, incoming);
 	if (!incoming->deadline)
@@ -573,6 +505,8 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 	yab_incoming_arm(incoming, YAB_INCOMING_START_SECONDS * 1000);
 	if (yab_incoming_start(incoming, error, sizeof(error)) < 0)
 		yab_incoming_undo(incoming, error);
+	else
+		yab_incoming_limit(incoming, json_object_get(cookie, "bandwidth"));
 	return;
 
 err_vm:
@@ -596,27 +530,6 @@ void yab_incoming_state(struct yab_incoming *incoming, const void *data, size_t 
 		yab_incoming_undo(incoming, "out of memory");
 }
 
-/* Gives the worker a connection; the caller closes its @fd. 0, or -1 with errno. */
-static int yab_incoming_connect(struct yab_incoming *incoming, const char *role, int fd)
-{
-	json_t *message = json_pack("{s:s, s:s}", "type", "connection", "role", role);
-
-	return yab_channel_send(incoming->worker, message, &fd, 1);
-}
-
-/* The guest is here, for good: the sweep may start. */
-static void yab_incoming_release_bulk(struct yab_incoming *incoming)
-{
-	const char *role = yab_wire_role_name(YAB_WIRE_BULK);
-
-	if (incoming->bulk_fd < 0)
-		return;
-	if (incoming->worker && yab_incoming_connect(incoming, role, incoming->bulk_fd) < 0)
-		yab_log_warn(incoming->name, "%s connection: %s", role, strerror(errno));
-	close(incoming->bulk_fd);
-	incoming->bulk_fd = -1;
-}
-
 /* The guest is here, for good. */
 static void yab_incoming_committed(struct yab_incoming *incoming)
 {
@@ -638,7 +551,7 @@ static void yab_incoming_committed(struct yab_incoming *incoming)
 				 json_pack("{s:s, s:s, s:{s:b}}", "reply", name, "state",
 					   "committed", "cookie", "running", running));
 	incoming->attaching = false;
-	yab_incoming_release_bulk(incoming);
+	yab_demand_persist(incoming->demand);
 	yab_incoming_completed(incoming);
 }
 
@@ -691,6 +604,27 @@ void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie)
 	yab_incoming_enter(incoming, YAB_INCOMING_COMMITTING);
 	if (!qmp || yab_qmp_run(qmp, &go, 1, yab_incoming_continued, incoming) < 0)
 		yab_incoming_undo(incoming, "QEMU's monitor cannot be asked");
+}
+
+void yab_incoming_limit(struct yab_incoming *incoming, json_t *bandwidth)
+{
+	const json_int_t value = json_integer_value(bandwidth);
+
+	if (incoming->demand && value >= 0)
+		yab_demand_limit(incoming->demand, (uint64_t)value);
+}
+
+int yab_incomings_limit(struct yab_incomings *incomings, const char *name, json_t *bandwidth)
+{
+	struct yab_incoming *incoming;
+
+	LIST_FOREACH(incoming, &incomings->all, link) {
+		if (strcmp(incoming->name, name) || !incoming->job)
+			continue;
+		yab_incoming_limit(incoming, bandwidth);
+		return 0;
+	}
+	return -1;
 }
 
 void yab_incoming_abort(struct yab_incoming *incoming)
@@ -768,8 +702,8 @@ void yab_incoming_caller_lost(struct yab_incoming *incoming, const char *error)
 		yab_log_warn(incoming->name, "%s; the source is expected to come back", error);
 	/* Its worker has nothing to do any more; the session waits alone. */
 	if (incoming->step == YAB_INCOMING_COMPLETE) {
-		yab_channel_free(incoming->worker);
-		incoming->worker = NULL;
+		yab_demand_free(incoming->demand, false);
+		incoming->demand = NULL;
 	}
 }
 
@@ -782,23 +716,18 @@ void yab_incomings_connection(struct yab_incomings *incomings, int fd,
 	LIST_FOREACH(incoming, &incomings->all, link)
 		if (!memcmp(incoming->token, hello->token, YAB_WIRE_TOKEN_SIZE))
 			break;
-	if (!incoming || !incoming->worker || incoming->step < YAB_INCOMING_PREPARED) {
-		yab_log_warn(NULL, "refused the %s connection of %s: it belongs to no migration",
-			     role, name);
+	if (!incoming || incoming->step < YAB_INCOMING_PREPARED || !incoming->demand ||
+	    !yab_demand_takes(incoming->demand)) {
+		yab_log_warn(incoming ? incoming->name : NULL, "refused the %s connection of %s: %s",
+			     role, name, incoming ? "there is no page worker for it now" :
+						    "it belongs to no migration");
 	} else if (yab_handshake_answer(fd, hello->role) < 0) {
 		yab_log_warn(incoming->name, "%s connection of %s: %s", role, name,
 			     strerror(errno));
-	} else if (hello->role == YAB_WIRE_BULK && !yab_incoming_is_committed(incoming)) {
-		if (incoming->bulk_fd >= 0)
-			close(incoming->bulk_fd);
-		incoming->bulk_fd = fd;
-		yab_log_debug(incoming->name, "%s connection of %s, for later", role, name);
-		return;
-	} else if (yab_incoming_connect(incoming, role, fd) < 0) {
-		yab_log_warn(incoming->name, "%s connection of %s: %s", role, name,
-			     strerror(errno));
 	} else {
-		yab_log_debug(incoming->name, "%s connection of %s", role, name);
+		yab_log_debug(incoming->name, "%s connection %u of %s", role, hello->index, name);
+		yab_demand_connect(incoming->demand, hello->role, hello->index, fd);
+		return;
 	}
 	close(fd);
 }

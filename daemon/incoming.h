@@ -38,6 +38,10 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 void yab_incoming_state(struct yab_incoming *incoming, const void *data, size_t length);
 /* Finish: the commit. */
 void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie);
+/* Bytes a second for the sweep; 0: no limit. */
+void yab_incoming_limit(struct yab_incoming *incoming, json_t *bandwidth);
+/* The same for the migration of the VM @name, if there is one: 0; else -1. */
+int yab_incomings_limit(struct yab_incomings *incomings, const char *name, json_t *bandwidth);
 /* The source gives up; refused once it is committed. */
 void yab_incoming_abort(struct yab_incoming *incoming);
 /* The source has ended its QEMU; the session may be forgotten. */

@@ -33,7 +33,7 @@ static int64_t yab_outgoing_now(void)
 static void yab_outgoing_deadline(evutil_socket_t fd, short what, void *arg)
 {
 	struct yab_outgoing *outgoing = arg;
-	const char *host = outgoing->destination.text;
+	const char *host = outgoing->options.destination.text;
 	uint64_t bytes;
 
 	(void)fd;
@@ -107,6 +107,9 @@ static void yab_outgoing_prepare(struct yab_outgoing *outgoing)
 	cookie = json_pack("{s:i, s:s, s:I, s:i, s:s}", "protocol", YAB_WIRE_VERSION, "vm",
 			   vm->name, "memory", (json_int_t)vm->description->memory, "page_size",
 			   YAB_WIRE_PAGE_SIZE, "qemu", inspection->qemu);
+	if (outgoing->options.bandwidth)
+		json_object_set_new(cookie, "bandwidth",
+				    json_integer((json_int_t)outgoing->options.bandwidth));
 	if (inspection->uuid[0])
 		json_object_set_new(cookie, "uuid", json_string(inspection->uuid));
 	call = json_pack("{s:s, s:o}", "call", "prepare", "cookie", cookie);
@@ -114,7 +117,7 @@ static void yab_outgoing_prepare(struct yab_outgoing *outgoing)
 	yab_outgoing_arm(outgoing, YAB_OUTGOING_PREPARE_SECONDS);
 	yab_outgoing_phase(outgoing, YAB_JOB_PREPARE);
 	if (yab_outgoing_call(outgoing, call) < 0)
-		yab_outgoing_fail(outgoing, "cannot call %s: %s", outgoing->destination.text,
+		yab_outgoing_fail(outgoing, "cannot call %s: %s", outgoing->options.destination.text,
 				  strerror(errno));
 }
 
@@ -144,7 +147,7 @@ static void yab_outgoing_lost(const char *error, bool answered, void *arg)
 	char text[YAB_WIRE_ERROR_MAX];
 
 	if (answered)
-		snprintf(text, sizeof(text), "%.270s: %.230s", outgoing->destination.text, error);
+		snprintf(text, sizeof(text), "%.270s: %.230s", outgoing->options.destination.text, error);
 	else
 		snprintf(text, sizeof(text), "%s", error);
 	switch (outgoing->state) {
@@ -188,7 +191,7 @@ static void yab_outgoing_pull(struct yab_outgoing *outgoing, int64_t downtime_us
 	yab_job_warn(outgoing->job, NULL);
 	yab_job_switched(outgoing->job, downtime_us);
 	yab_log_info(outgoing->vm->name, "is on %s now; its pages follow",
-		     outgoing->destination.text);
+		     outgoing->options.destination.text);
 	outgoing->ops->progress(outgoing->arg);
 }
 
@@ -202,7 +205,7 @@ static void yab_outgoing_reply_prepare(struct yab_outgoing *outgoing, json_t *co
 	    yab_token_parse(instance, unused) < 0) {
 		yab_outgoing_fail(outgoing,
 				  "%s answered Prepare with nonsense: install the same yabusame on both",
-				  outgoing->destination.text);
+				  outgoing->options.destination.text);
 		return;
 	}
 	snprintf(outgoing->token_text, sizeof(outgoing->token_text), "%s", token);
@@ -215,7 +218,7 @@ static void yab_outgoing_reply_finish(struct yab_outgoing *outgoing)
 {
 	int64_t downtime = -1;
 
-	if (outgoing->stopped_us && !outgoing->paused)
+	if (outgoing->stopped_us && !outgoing->options.paused)
 		downtime = yab_outgoing_now() - outgoing->stopped_us;
 	yab_outgoing_pull(outgoing, downtime);
 }
@@ -265,7 +268,7 @@ static void yab_outgoing_reply(struct yab_outgoing *outgoing, json_t *json)
 		yab_outgoing_reply_attach(outgoing, json);
 	} else {
 		yab_log_warn(outgoing->vm->name, "%s answered \"%.32s\", which nobody asked",
-			     outgoing->destination.text, name);
+			     outgoing->options.destination.text, name);
 	}
 }
 
@@ -276,13 +279,13 @@ static void yab_outgoing_commit(struct yab_outgoing *outgoing)
 
 	if (outgoing->state != YAB_OUTGOING_LOADING || !outgoing->loaded || outgoing->error[0])
 		return;
-	cookie = json_pack("{s:b, s:I}", "paused", outgoing->paused, "pages",
+	cookie = json_pack("{s:b, s:I}", "paused", outgoing->options.paused, "pages",
 			   (json_int_t)outgoing->vm->pages);
 	call = json_pack("{s:s, s:s, s:o}", "call", "finish", "token", outgoing->token_text,
 			 "cookie", cookie);
 	yab_outgoing_phase(outgoing, YAB_JOB_FINISH);
 	if (yab_outgoing_call(outgoing, call) < 0) {
-		yab_outgoing_fail(outgoing, "cannot call %s: %s", outgoing->destination.text,
+		yab_outgoing_fail(outgoing, "cannot call %s: %s", outgoing->options.destination.text,
 				  strerror(errno));
 		return;
 	}
@@ -306,7 +309,7 @@ static void yab_outgoing_complete(struct yab_outgoing *outgoing, json_t *event)
 	/* Never the last word on memory that is not accounted for. */
 	snprintf(warning, sizeof(warning),
 		 "%.270s says it is complete with %lld of %lld pages, but there are %lld here: the memory stays; report this",
-		 outgoing->destination.text, (long long)present, (long long)pages,
+		 outgoing->options.destination.text, (long long)present, (long long)pages,
 		 (long long)outgoing->vm->pages);
 	yab_log_error(outgoing->vm->name, "%s", warning);
 	yab_job_warn(outgoing->job, warning);
@@ -318,6 +321,7 @@ static void yab_outgoing_event(struct yab_outgoing *outgoing, json_t *json)
 	const char *name = json_string_value(json_object_get(json, "event"));
 	const char *error = json_string_value(json_object_get(json, "error"));
 	const char *role = json_string_value(json_object_get(json, "role"));
+	json_int_t index = json_integer_value(json_object_get(json, "index"));
 	json_t *statistics = json_object_get(json, "statistics");
 
 	if (!name)
@@ -330,12 +334,11 @@ static void yab_outgoing_event(struct yab_outgoing *outgoing, json_t *json)
 		outgoing->loaded = true;
 		yab_outgoing_commit(outgoing);
 	} else if (!strcmp(name, "lost") && outgoing->supply) {
-		yab_supply_relink(outgoing->supply, role && !strcmp(role, "urgent") ?
-				  YAB_WIRE_URGENT : YAB_WIRE_BULK);
+		yab_supply_relink(outgoing->supply, yab_wire_role_named(role), index);
 	} else if (!strcmp(name, "complete")) {
 		yab_outgoing_complete(outgoing, json);
-	} else if (!strcmp(name, "stuck")) {
-		yab_job_warn(outgoing->job, error ? error : "the destination is stuck");
+	} else if (!strcmp(name, "interrupted")) {
+		yab_job_warn(outgoing->job, error ? error : "the destination is interrupted");
 		outgoing->ops->progress(outgoing->arg);
 	} else if (strcmp(name, "statistics")) {
 		yab_log_debug(outgoing->vm->name, "event \"%.32s\" is not known here", name);
@@ -422,8 +425,8 @@ static void yab_outgoing_confirmed(struct yab_outgoing *outgoing)
 
 	if (yab_outgoing_call(outgoing, call) < 0)
 		yab_log_debug(outgoing->vm->name, "%s was not told of the end",
-			      outgoing->destination.text);
-	yab_log_info(outgoing->vm->name, "has left for %s", outgoing->destination.text);
+			      outgoing->options.destination.text);
+	yab_log_info(outgoing->vm->name, "has left for %s", outgoing->options.destination.text);
 	yab_outgoing_end(outgoing, NULL);
 }
 
@@ -519,7 +522,8 @@ static void yab_outgoing_perform(struct yab_outgoing *outgoing)
 	yab_outgoing_arm(outgoing, YAB_OUTGOING_LINK_SECONDS);
 	outgoing->supply = yab_supply_new(outgoing->supervisor->base, outgoing->supervisor->dns,
 					  vm->name, vm->memory_fd, vm->pages,
-					  &outgoing->destination, outgoing->token,
+					  &outgoing->options.destination, outgoing->token,
+					  outgoing->options.connections,
 					  &yab_outgoing_supply_ops, outgoing, error,
 					  sizeof(error));
 	if (!outgoing->supply)
@@ -565,13 +569,13 @@ static void yab_outgoing_checked(const struct yab_inspection *inspection, const 
 	}
 	outgoing->inspection = *inspection;
 	if (!inspection->running)
-		outgoing->paused = true;
+		outgoing->options.paused = true;
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_CONNECTING);
 	yab_contact_open(outgoing->contact);
 }
 
 int yab_outgoing_begin(struct yab_supervisor *supervisor, const char *name,
-		       const struct yab_address *destination, bool paused,
+		       const struct yab_outgoing_options *options,
 		       const struct yab_outgoing_ops *ops, void *arg, char *error,
 		       size_t error_size)
 {
@@ -597,21 +601,21 @@ int yab_outgoing_begin(struct yab_supervisor *supervisor, const char *name,
 		return -1;
 	outgoing->supervisor = supervisor;
 	outgoing->vm = vm;
-	outgoing->destination = *destination;
+	outgoing->options = *options;
 	outgoing->state = YAB_OUTGOING_CHECKING;
 	outgoing->inspection.running = vm->state == YAB_VM_RUNNING;
-	outgoing->paused = paused;
 	outgoing->ops = ops;
 	outgoing->arg = arg;
 	outgoing->deadline = evtimer_new(supervisor->base, yab_outgoing_deadline, outgoing);
 	if (!outgoing->deadline)
 		goto err_outgoing;
-	outgoing->contact = yab_contact_new(supervisor->base, supervisor->dns, destination,
+	outgoing->contact = yab_contact_new(supervisor->base, supervisor->dns,
+					    &options->destination,
 					    &yab_outgoing_contact_ops, outgoing);
 	if (!outgoing->contact)
 		goto err_deadline;
-	outgoing->job = yab_job_start(supervisor->jobs, name, YAB_JOB_OUTGOING, destination->text,
-				      vm->pages);
+	outgoing->job = yab_job_start(supervisor->jobs, name, YAB_JOB_OUTGOING,
+				      options->destination.text, vm->pages);
 	if (!outgoing->job) {
 		if (errno == EBUSY)
 			snprintf(error, error_size,
@@ -638,6 +642,27 @@ err_deadline:
 	event_free(outgoing->deadline);
 err_outgoing:
 	free(outgoing);
+	return -1;
+}
+
+static int yab_outgoing_tell_limit(struct yab_outgoing *outgoing)
+{
+	return yab_outgoing_call(outgoing, json_pack("{s:s, s:s, s:I}", "call", "limit", "token",
+						     outgoing->token_text, "bandwidth",
+						     (json_int_t)outgoing->options.bandwidth));
+}
+
+int yab_outgoing_limit(struct yab_outgoings *outgoings, const char *name, uint64_t bandwidth)
+{
+	struct yab_outgoing *outgoing;
+
+	LIST_FOREACH(outgoing, &outgoings->all, link) {
+		if (strcmp(outgoing->vm->name, name))
+			continue;
+		outgoing->options.bandwidth = bandwidth;
+		/* Before Prepare it goes with that. */
+		return outgoing->prepared ? yab_outgoing_tell_limit(outgoing) : 0;
+	}
 	return -1;
 }
 

@@ -11,6 +11,7 @@
 #define YAB_DAEMON_OUTGOING_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "address.h"
 #include "supervisor.h"
@@ -22,19 +23,28 @@ struct yab_outgoing_ops {
 	void (*ended)(const char *error, void *arg);
 };
 
+struct yab_outgoing_options {
+	struct yab_address destination;
+	bool paused;			/* the guest is not continued on the destination */
+	unsigned int connections;	/* for the sweep, 1 to YAB_WIRE_BULKS_MAX */
+	uint64_t bandwidth;		/* bytes a second for the sweep; 0: no limit */
+};
+
 struct yab_outgoings *yab_outgoings_new(void);
 /* Forgets them all: the daemon ends. */
 void yab_outgoings_free(struct yab_outgoings *outgoings);
 /* Before the commit they give up; true while any is left. */
 bool yab_outgoings_give_up(struct yab_outgoings *outgoings);
 
-/*
- * Starts the migration of the VM @name. @paused: its guest is not continued on the
- * destination. 0, or -1 with one line in @error and no callback.
- */
+/* Starts the migration of the VM @name. 0, or -1 with one line in @error and no callback. */
 int yab_outgoing_begin(struct yab_supervisor *supervisor, const char *name,
-		       const struct yab_address *destination, bool paused,
+		       const struct yab_outgoing_options *options,
 		       const struct yab_outgoing_ops *ops, void *arg, char *error,
 		       size_t error_size);
+/*
+ * Another limit for the sweep of the VM's migration, from now on. 0, or -1 if there is no
+ * migration that could be told.
+ */
+int yab_outgoing_limit(struct yab_outgoings *outgoings, const char *name, uint64_t bandwidth);
 
 #endif /* YAB_DAEMON_OUTGOING_H */

@@ -49,7 +49,7 @@ static const char * const yab_outgoing_names[YAB_OUTGOING_STATES] = {
 void yab_outgoing_enter(struct yab_outgoing *outgoing, enum yab_outgoing_state state)
 {
 	assert(yab_outgoing_allowed[outgoing->state] & 1U << state);
-	yab_log_debug(outgoing->vm->name, "migration to %s: %s", outgoing->destination.text,
+	yab_log_debug(outgoing->vm->name, "migration to %s: %s", outgoing->options.destination.text,
 		      yab_outgoing_names[state]);
 	outgoing->state = state;
 	evtimer_del(outgoing->deadline);
@@ -72,7 +72,7 @@ void yab_outgoing_arm(struct yab_outgoing *outgoing, int seconds)
 void yab_outgoing_phase(struct yab_outgoing *outgoing, enum yab_job_phase phase)
 {
 	yab_job_enter(outgoing->job, phase);
-	yab_log_info(outgoing->vm->name, "migration to %s: %s", outgoing->destination.text,
+	yab_log_info(outgoing->vm->name, "migration to %s: %s", outgoing->options.destination.text,
 		     yab_job_phase_name(phase));
 	outgoing->ops->progress(outgoing->arg);
 }
@@ -141,7 +141,7 @@ void yab_outgoing_give_back(struct yab_outgoing *outgoing, const char *text, boo
 	json_t *abort;
 
 	snprintf(outgoing->error, sizeof(outgoing->error), "%s", text);
-	yab_log_warn(outgoing->vm->name, "migration to %s fails: %s", outgoing->destination.text,
+	yab_log_warn(outgoing->vm->name, "migration to %s fails: %s", outgoing->options.destination.text,
 		     text);
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_GIVING_BACK);
 	yab_supply_free(outgoing->supply);
@@ -190,7 +190,7 @@ void yab_outgoing_seek(struct yab_outgoing *outgoing, const char *error)
 	if (outgoing->state == YAB_OUTGOING_ASKING)
 		snprintf(warning, sizeof(warning),
 			 "%.200s: whether %s runs on %.120s now is not known; it stays paused here, with its memory, until that host answers",
-			 error, outgoing->vm->name, outgoing->destination.text);
+			 error, outgoing->vm->name, outgoing->options.destination.text);
 	else
 		snprintf(warning, sizeof(warning),
 			 "%.200s: %s runs there and waits for pages that are missing until that host answers",
@@ -210,7 +210,7 @@ void yab_outgoing_strand(struct yab_outgoing *outgoing)
 
 	snprintf(error, sizeof(error),
 		 "yabusamed on %.120s was restarted and does not know whether %s runs there: see for yourself; its memory stays here and is served until 'yabctl destroy %s'",
-		 outgoing->destination.text, vm->name, vm->name);
+		 outgoing->options.destination.text, vm->name, vm->name);
 	yab_log_error(vm->name, "%s", error);
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_STRANDED);
 	yab_contact_close(outgoing->contact);

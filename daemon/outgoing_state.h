@@ -40,10 +40,9 @@ struct yab_outgoing {
 	struct yab_supervisor *supervisor;
 	struct yab_vm *vm;
 	struct yab_job *job;
-	struct yab_address destination;
+	struct yab_outgoing_options options;
 	enum yab_outgoing_state state;
 	struct yab_inspection inspection;
-	bool paused;			/* asked for, or the guest was */
 	struct yab_contact *contact;
 	struct event *deadline;
 

@@ -8,8 +8,9 @@
 /* present, wanted, and asked for by role */
 #define YAB_PAGEMAP_MAPS	(2 + YAB_PAGEMAP_ROLES)
 
-/* What a search looks for: a role, or this. */
+/* What a search looks for: a role, or one of these. */
 #define YAB_PAGEMAP_IDLE	(-1)
+#define YAB_PAGEMAP_MISSING	(-2)
 
 static int yab_pagemap_index(enum yab_wire_role role)
 {
@@ -73,6 +74,22 @@ void yab_pagemap_release(struct yab_pagemap *map)
 {
 	free(map->present_bits);
 	*map = (struct yab_pagemap){ 0 };
+}
+
+void yab_pagemap_load_present(struct yab_pagemap *map, uint64_t page, const uint64_t *bits,
+			      uint64_t count)
+{
+	const uint64_t end = page + count;
+	const uint64_t first = page / YAB_PAGEMAP_BITS;
+	uint64_t word, present;
+
+	while (page < end) {
+		present = yab_pagemap_slice(&page, end, &word);
+		present &= bits[word - first];
+		map->present_bits[word] |= present;
+		map->present += yab_pagemap_popcount(present);
+		map->idle -= yab_pagemap_popcount(present);
+	}
 }
 
 bool yab_pagemap_is_present(const struct yab_pagemap *map, uint64_t page)
@@ -150,18 +167,20 @@ bool yab_pagemap_want(struct yab_pagemap *map, uint64_t page)
 	return true;
 }
 
-void yab_pagemap_forget(struct yab_pagemap *map, enum yab_wire_role role)
+void yab_pagemap_forget(struct yab_pagemap *map, uint64_t page, uint64_t count,
+			enum yab_wire_role role)
 {
-	const uint64_t words = yab_pagemap_words(map);
 	const int index = yab_pagemap_index(role);
+	const uint64_t end = page + count;
+	uint64_t word;
 
-	map->unmet_from[index] = 0;
-	for (uint64_t word = 0; word < words; word++) {
-		const uint64_t asked = map->asked_bits[index][word];
+	if (page < map->unmet_from[index])
+		map->unmet_from[index] = page;
+	while (page < end) {
+		const uint64_t mask = yab_pagemap_slice(&page, end, &word);
+		const uint64_t asked = mask & map->asked_bits[index][word];
 
-		if (!asked)
-			continue;
-		map->asked_bits[index][word] = 0;
+		map->asked_bits[index][word] &= ~asked;
 		map->unmet[index] += yab_pagemap_popcount(asked & map->wanted_bits[word]);
 		map->idle += yab_pagemap_popcount(asked & ~yab_pagemap_any_asked(map, word));
 	}
@@ -175,6 +194,8 @@ static uint64_t yab_pagemap_sought(const struct yab_pagemap *map, int what, uint
 {
 	if (what == YAB_PAGEMAP_IDLE)
 		return ~(map->present_bits[word] | yab_pagemap_any_asked(map, word));
+	if (what == YAB_PAGEMAP_MISSING)
+		return ~map->present_bits[word];
 	return map->wanted_bits[word] & ~map->asked_bits[what][word];
 }
 
@@ -220,6 +241,12 @@ bool yab_pagemap_next_idle(const struct yab_pagemap *map, uint64_t cursor, uint6
 		cursor = 0;
 	return yab_pagemap_find(map, YAB_PAGEMAP_IDLE, cursor, map->pages, limit, page, count) ||
 	       yab_pagemap_find(map, YAB_PAGEMAP_IDLE, 0, cursor, limit, page, count);
+}
+
+bool yab_pagemap_next_missing(const struct yab_pagemap *map, uint64_t page, uint64_t end,
+			      uint64_t *run, uint64_t *count)
+{
+	return yab_pagemap_find(map, YAB_PAGEMAP_MISSING, page, end, map->pages, run, count);
 }
 
 bool yab_pagemap_next_unmet(struct yab_pagemap *map, enum yab_wire_role role, uint64_t limit,

@@ -3,8 +3,8 @@
  * What the destination knows of each page of one region.
  *
  * A page goes missing -> asked for -> present and never back from present. It
- * may be asked for on both connections at once, and a lost connection takes its
- * asks with it (the page is then missing again). Independently of that, a page
+ * may be asked for on both roles at once (on one connection of each), and a lost
+ * connection takes its asks with it (the page is then missing again). Independently of that, a page
  * that is not present may be wanted: somebody waits for it.
  */
 #ifndef YAB_DAEMON_PAGEMAP_H
@@ -37,6 +37,13 @@ struct yab_pagemap {
 int yab_pagemap_init(struct yab_pagemap *map, uint64_t pages);
 void yab_pagemap_release(struct yab_pagemap *map);
 
+/*
+ * Of a new map: @bits (bit N of word M is page @page + 64 * M + N, @page a multiple of 64)
+ * says which of @count pages are present.
+ */
+void yab_pagemap_load_present(struct yab_pagemap *map, uint64_t page, const uint64_t *bits,
+			      uint64_t count);
+
 bool yab_pagemap_is_present(const struct yab_pagemap *map, uint64_t page);
 bool yab_pagemap_is_asked(const struct yab_pagemap *map, uint64_t page, enum yab_wire_role role);
 
@@ -47,8 +54,9 @@ void yab_pagemap_ask(struct yab_pagemap *map, uint64_t page, uint64_t count,
 		     enum yab_wire_role role);
 /* Marks @page as wanted; false if it is present. */
 bool yab_pagemap_want(struct yab_pagemap *map, uint64_t page);
-/* The connection is lost: nothing is asked for on @role any more. */
-void yab_pagemap_forget(struct yab_pagemap *map, enum yab_wire_role role);
+/* A connection is lost: what was asked for on it, on @role, is not any more. */
+void yab_pagemap_forget(struct yab_pagemap *map, uint64_t page, uint64_t count,
+			enum yab_wire_role role);
 
 /*
  * The next run of idle pages at or after @cursor, going on from the region's
@@ -56,6 +64,9 @@ void yab_pagemap_forget(struct yab_pagemap *map, enum yab_wire_role role);
  */
 bool yab_pagemap_next_idle(const struct yab_pagemap *map, uint64_t cursor, uint64_t limit,
 			   uint64_t *page, uint64_t *count);
+/* The first run of pages in [page, end) that are not present; all of it within @end. */
+bool yab_pagemap_next_missing(const struct yab_pagemap *map, uint64_t page, uint64_t end,
+			      uint64_t *run, uint64_t *count);
 /* The first run of wanted pages that are not asked for on @role. */
 bool yab_pagemap_next_unmet(struct yab_pagemap *map, enum yab_wire_role role, uint64_t limit,
 			    uint64_t *page, uint64_t *count);

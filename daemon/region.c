@@ -130,6 +130,35 @@ static bool yab_region_check(int control, char *error, size_t error_size)
 	return true;
 }
 
+/* The control node of a module that fits; -1 with one line in @error. */
+static int yab_region_open_control(char *error, size_t error_size)
+{
+	const int control = open(YAB_REGION_CONTROL, O_RDWR | O_CLOEXEC);
+
+	if (control < 0) {
+		yab_region_explain_open(errno, error, error_size);
+		return -1;
+	}
+	if (!yab_region_check(control, error, error_size)) {
+		close(control);
+		return -1;
+	}
+	return control;
+}
+
+/* Takes @pager over on failure. 0, or -1 with one line in @error. */
+static int yab_region_unblock(int pager, char *error, size_t error_size)
+{
+	const int flags = fcntl(pager, F_GETFL);
+
+	if (flags >= 0 && fcntl(pager, F_SETFL, flags | O_NONBLOCK) == 0)
+		return 0;
+	snprintf(error, error_size, "cannot make the pager's descriptor non-blocking: %s",
+		 strerror(errno));
+	close(pager);
+	return -1;
+}
+
 int yab_region_create(const char *name, uint64_t size, int memory_fd, uid_t uid, gid_t gid,
 		      char *error, size_t error_size)
 {
@@ -141,9 +170,7 @@ int yab_region_create(const char *name, uint64_t size, int memory_fd, uid_t uid,
 		.gid = gid,
 	};
 	const size_t length = strlen(name);
-	int control;
-	int flags;
-	int pager;
+	int control, pager;
 
 	if (!length || length >= sizeof(create.name)) {
 		snprintf(error, error_size, "a region's name has 1 to %zu characters",
@@ -151,33 +178,42 @@ int yab_region_create(const char *name, uint64_t size, int memory_fd, uid_t uid,
 		return -1;
 	}
 	memcpy(create.name, name, length);
+	control = yab_region_open_control(error, error_size);
+	if (control < 0)
+		return -1;
+	pager = ioctl(control, YAB_IOC_CREATE, &create);
+	if (pager < 0)
+		yab_region_explain_create(errno, name, error, error_size);
+	close(control);
+	if (pager < 0 || yab_region_unblock(pager, error, error_size) < 0)
+		return -1;
+	return pager;
+}
 
-	control = open(YAB_REGION_CONTROL, O_RDWR | O_CLOEXEC);
-	if (control < 0) {
-		yab_region_explain_open(errno, error, error_size);
+int yab_region_attach(const char *name, int *memory_fd, char *error, size_t error_size)
+{
+	struct yab_target target = { .flags = 0 };
+	int control, pager;
+
+	snprintf(target.name, sizeof(target.name), "%s", name);
+	control = yab_region_open_control(error, error_size);
+	if (control < 0)
+		return -1;
+	pager = ioctl(control, YAB_IOC_ATTACH, &target);
+	if (pager < 0)
+		snprintf(error, error_size, "cannot attach to %s/%s: %s", YAB_REGION_FOLDER, name,
+			 strerror(errno));
+	close(control);
+	if (pager < 0 || yab_region_unblock(pager, error, error_size) < 0)
+		return -1;
+	*memory_fd = ioctl(pager, YAB_IOC_MEMORY);
+	if (*memory_fd < 0) {
+		snprintf(error, error_size, "cannot open the memory of %s/%s: %s",
+			 YAB_REGION_FOLDER, name, strerror(errno));
+		close(pager);
 		return -1;
 	}
-	if (!yab_region_check(control, error, error_size))
-		goto close_control;
-	pager = ioctl(control, YAB_IOC_CREATE, &create);
-	if (pager < 0) {
-		yab_region_explain_create(errno, name, error, error_size);
-		goto close_control;
-	}
-	flags = fcntl(pager, F_GETFL);
-	if (flags < 0 || fcntl(pager, F_SETFL, flags | O_NONBLOCK) < 0) {
-		snprintf(error, error_size, "cannot make the pager's descriptor non-blocking: %s",
-			 strerror(errno));
-		goto close_pager;
-	}
-	close(control);
 	return pager;
-
-close_pager:
-	close(pager);
-close_control:
-	close(control);
-	return -1;
 }
 
 int yab_region_declare(int pager_fd, struct yab_range *ranges, size_t count)
@@ -191,4 +227,15 @@ int yab_region_declare(int pager_fd, struct yab_range *ranges, size_t count)
 	declare.ranges = (uintptr_t)ranges;
 	declare.count = (uint32_t)count;
 	return ioctl(pager_fd, YAB_IOC_DECLARE, &declare) < 0 ? -1 : 0;
+}
+
+int yab_region_present(int pager_fd, uint64_t page, uint64_t count, uint64_t *bits)
+{
+	struct yab_bitmap bitmap = {
+		.page = page,
+		.count = count,
+		.bits = (uintptr_t)bits,
+	};
+
+	return ioctl(pager_fd, YAB_IOC_PRESENT, &bitmap) < 0 ? -1 : 0;
 }

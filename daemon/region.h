@@ -26,7 +26,19 @@ int yab_region_memory(const char *name, uint64_t size);
 int yab_region_create(const char *name, uint64_t size, int memory_fd, uid_t uid, gid_t gid,
 		      char *error, size_t error_size);
 
+/*
+ * Becomes the pager of the region @name, whose pager is gone. Returns the pager fd
+ * (non-blocking) and the memory file in *memory_fd, or -1 with one line in @error.
+ */
+int yab_region_attach(const char *name, int *memory_fd, char *error, size_t error_size);
+
 /* Declares @count ranges present. 0, or -1 with errno. */
 int yab_region_declare(int pager_fd, struct yab_range *ranges, size_t count);
+
+/*
+ * Which of @count pages from @page on, a multiple of 64, are present: bit N % 64 of word
+ * N / 64 for page @page + N. 0, or -1 with errno.
+ */
+int yab_region_present(int pager_fd, uint64_t page, uint64_t count, uint64_t *bits);
 
 #endif /* YAB_DAEMON_REGION_H */

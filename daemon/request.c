@@ -18,6 +18,16 @@ bool yab_requests_is_full(const struct yab_requests *requests)
 	return requests->tail - requests->head == YAB_REQUESTS_MAX;
 }
 
+static void yab_requests_push(struct yab_requests *requests, uint64_t page, uint64_t count,
+			      bool is_survey)
+{
+	*yab_requests_at(requests, requests->tail++) = (struct yab_request){
+		.page = page,
+		.count = count,
+		.is_survey = is_survey,
+	};
+}
+
 void yab_requests_add(struct yab_requests *requests, uint64_t page, uint64_t count,
 		      uint64_t most)
 {
@@ -28,14 +38,18 @@ void yab_requests_add(struct yab_requests *requests, uint64_t page, uint64_t cou
 	requests->pages += count;
 	if (requests->tail - requests->sent > unsent - requests->sent) {
 		last = yab_requests_at(requests, requests->tail - 1);
-		if (last->page + last->count == page && last->count + count <= most) {
+		if (!last->is_survey && last->page + last->count == page &&
+		    last->count + count <= most) {
 			last->count += count;
 			return;
 		}
 	}
-	last = yab_requests_at(requests, requests->tail++);
-	last->page = page;
-	last->count = count;
+	yab_requests_push(requests, page, count, false);
+}
+
+void yab_requests_add_survey(struct yab_requests *requests, uint64_t page, uint64_t count)
+{
+	yab_requests_push(requests, page, count, true);
 }
 
 size_t yab_requests_encode(const struct yab_requests *requests, uint8_t *out, size_t size)
@@ -46,7 +60,7 @@ size_t yab_requests_encode(const struct yab_requests *requests, uint8_t *out, si
 	for (unsigned int place = requests->sent; place != requests->tail && done < size; place++) {
 		const struct yab_request *request = &requests->ring[place % YAB_REQUESTS_MAX];
 		const struct yab_wire_header header = {
-			.type = YAB_WIRE_REQUEST,
+			.type = request->is_survey ? YAB_WIRE_SURVEY : YAB_WIRE_REQUEST,
 			.page = request->page,
 			.count = request->count,
 		};
@@ -70,25 +84,53 @@ void yab_requests_wrote(struct yab_requests *requests, size_t bytes)
 	requests->sent_bytes = bytes % YAB_WIRE_HEADER_SIZE;
 }
 
-bool yab_requests_expect(const struct yab_requests *requests, uint64_t page, uint64_t count)
+bool yab_requests_expect(const struct yab_requests *requests, const struct yab_wire_header *frame)
 {
 	const struct yab_request *request = &requests->ring[requests->head % YAB_REQUESTS_MAX];
+	const uint64_t next = request->page + requests->answered;
+	const uint64_t end = request->page + request->count;
 
 	/* Only what was wholly sent can be answered. */
 	if (requests->head == requests->sent)
 		return false;
-	return page == request->page + requests->answered &&
-	       count <= request->count - requests->answered;
+	if (frame->type == YAB_WIRE_SURVEYED)
+		return request->is_survey && frame->page == request->page &&
+		       frame->count >= requests->answered && frame->count <= request->count;
+	if (frame->page < next || frame->page >= end || frame->count > end - frame->page)
+		return false;
+	return request->is_survey ? frame->type == YAB_WIRE_ZERO : frame->page == next;
 }
 
-void yab_requests_answer(struct yab_requests *requests, uint64_t count)
+uint64_t yab_requests_answer(struct yab_requests *requests, const struct yab_wire_header *frame)
 {
 	const struct yab_request *request = yab_requests_at(requests, requests->head);
+	uint64_t pages = 0;
 
-	requests->pages -= count;
-	requests->answered += count;
-	if (requests->answered == request->count) {
+	requests->answered = frame->page + frame->count - request->page;
+	if (!request->is_survey) {
+		pages = frame->count;
+		requests->pages -= pages;
+	}
+	if (request->is_survey ? frame->type == YAB_WIRE_SURVEYED :
+				 requests->answered == request->count) {
 		requests->answered = 0;
 		requests->head++;
 	}
+	return pages;
+}
+
+bool yab_requests_drop(struct yab_requests *requests, uint64_t *page, uint64_t *count)
+{
+	const struct yab_request *request;
+
+	do {
+		if (requests->head == requests->tail)
+			return false;
+		request = yab_requests_at(requests, requests->head++);
+		*page = request->page + requests->answered;
+		*count = request->count - requests->answered;
+		requests->answered = 0;
+	} while (request->is_survey);
+	requests->pages -= *count;
+	return true;
 }

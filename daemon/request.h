@@ -19,6 +19,7 @@
 struct yab_request {
 	uint64_t page;
 	uint64_t count;
+	bool is_survey;		/* asks where the holes are, not for pages */
 };
 
 /*
@@ -32,8 +33,8 @@ struct yab_requests {
 	unsigned int sent;
 	unsigned int tail;
 	size_t sent_bytes;	/* of the request at sent */
-	uint64_t answered;	/* pages of the request at head */
-	uint64_t pages;		/* asked for and not answered */
+	uint64_t answered;	/* pages of the request at head, also of a survey */
+	uint64_t pages;		/* asked for and not answered; not those of surveys */
 };
 
 void yab_requests_reset(struct yab_requests *requests);
@@ -46,14 +47,26 @@ bool yab_requests_is_full(const struct yab_requests *requests);
 void yab_requests_add(struct yab_requests *requests, uint64_t page, uint64_t count,
 		      uint64_t most);
 
+/* Must not be full. */
+void yab_requests_add_survey(struct yab_requests *requests, uint64_t page, uint64_t count);
+
 /* Fills @out with bytes to be written; returns how many, 0 if there are none. */
 size_t yab_requests_encode(const struct yab_requests *requests, uint8_t *out, size_t size);
 /* @bytes of them were written. */
 void yab_requests_wrote(struct yab_requests *requests, size_t bytes);
 
-/* True if a frame of these pages may come next. */
-bool yab_requests_expect(const struct yab_requests *requests, uint64_t page, uint64_t count);
-/* It came. */
-void yab_requests_answer(struct yab_requests *requests, uint64_t count);
+/*
+ * True if @frame (PAGES, ZERO or SURVEYED) may come next: the next pages of the oldest
+ * request, or holes of the oldest survey in ascending order.
+ */
+bool yab_requests_expect(const struct yab_requests *requests, const struct yab_wire_header *frame);
+/* It came. Returns how many pages that were asked for it has brought. */
+uint64_t yab_requests_answer(struct yab_requests *requests, const struct yab_wire_header *frame);
+
+/*
+ * The connection is lost. Takes out the oldest pages that were asked for and not
+ * answered; false if there are none. To be called until then, and reset after it.
+ */
+bool yab_requests_drop(struct yab_requests *requests, uint64_t *page, uint64_t *count);
 
 #endif /* YAB_DAEMON_REQUEST_H */

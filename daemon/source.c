@@ -15,6 +15,11 @@
 
 /* Requests that wait behind the one being answered; a power of two. */
 #define YAB_SOURCE_QUEUE	256
+/* Pages that a survey looks at in one turn (0.3 ms), and before it says how far it got. */
+#define YAB_SOURCE_SURVEY_TURN	4096
+#define YAB_SOURCE_SURVEY_SPAN	65536
+/* Smaller holes are not worth a frame: they are found when they are asked for. */
+#define YAB_SOURCE_SURVEY_HOLE	16
 /* Frames that are taken from the socket at once. An ERROR must fit with its text. */
 #define YAB_SOURCE_INPUT	(64 * YAB_WIRE_HEADER_SIZE)
 
@@ -25,6 +30,7 @@
 struct yab_source_request {
 	uint64_t page;
 	uint64_t count;
+	bool is_survey;
 };
 
 /*
@@ -34,6 +40,7 @@ struct yab_source_request {
 struct yab_source_link {
 	struct yab_source *source;
 	struct yab_socket socket;
+	unsigned int index;	/* among those of its role */
 	size_t slice;
 
 	uint8_t input[YAB_SOURCE_INPUT];
@@ -48,6 +55,7 @@ struct yab_source_link {
 	uint64_t end;
 	unsigned char resident[YAB_WIRE_PAGES_MAX];	/* mincore() of [first, end) */
 	uint64_t hole_end;	/* pages [at, hole_end) are a hole, if there are any */
+	bool is_survey;		/* what is being answered */
 
 	/* The frame being written. */
 	uint8_t header[YAB_WIRE_HEADER_SIZE];
@@ -75,16 +83,11 @@ struct yab_source {
 	bool no_sendfile;	/* the file's kind cannot do it: copy instead */
 	enum yab_source_state state;
 	struct yab_source_link urgent;
-	struct yab_source_link bulk;
+	struct yab_source_link bulks[YAB_WIRE_BULKS_MAX];
 	struct yab_source_statistics statistics;
 	yab_source_lost_cb lost;
 	void *arg;
 };
-
-static struct yab_source_link *yab_source_link(struct yab_source *source, enum yab_wire_role role)
-{
-	return role == YAB_WIRE_URGENT ? &source->urgent : &source->bulk;
-}
 
 static bool yab_source_is_full(const struct yab_source_link *link)
 {
@@ -94,8 +97,8 @@ static bool yab_source_is_full(const struct yab_source_link *link)
 /* Something is to be written. */
 static bool yab_source_is_busy(const struct yab_source_link *link)
 {
-	return link->header_left || link->payload_left || link->at < link->end ||
-	       link->head != link->tail;
+	return link->header_left || link->payload_left || link->is_survey ||
+	       link->at < link->end || link->head != link->tail;
 }
 
 static void yab_source_reset(struct yab_source_link *link)
@@ -107,6 +110,7 @@ static void yab_source_reset(struct yab_source_link *link)
 	link->at = 0;
 	link->end = 0;
 	link->hole_end = 0;
+	link->is_survey = false;
 	link->header_left = 0;
 	link->payload_left = 0;
 }
@@ -116,9 +120,10 @@ static void yab_source_lose(struct yab_source_link *link, const char *error)
 	struct yab_source *source = link->source;
 	const enum yab_wire_role role = link->socket.role;
 
-	yab_log_warn(source->vm, "%s connection lost: %s", yab_wire_role_name(role), error);
+	yab_log_warn(source->vm, "%s connection %u lost: %s", yab_wire_role_name(role),
+		     link->index, error);
 	yab_source_reset(link);
-	source->lost(role, error, source->arg);
+	source->lost(role, link->index, error, source->arg);
 }
 
 /* The peer broke the protocol. */
@@ -159,22 +164,34 @@ static bool yab_source_parse(struct yab_source_link *link)
 			yab_source_lose(link, text);
 			return false;
 		}
-		if (header.type != YAB_WIRE_REQUEST) {
+		if (header.type != YAB_WIRE_REQUEST && header.type != YAB_WIRE_SURVEY) {
 			yab_source_reject(link, "destination sent pages");
 			return false;
 		}
 		request->page = header.page;
 		request->count = header.count;
+		request->is_survey = header.type == YAB_WIRE_SURVEY;
 		link->tail++;
 		used += YAB_WIRE_HEADER_SIZE;
 		if (link->socket.role == YAB_WIRE_URGENT)
 			statistics->urgent_requests++;
-		else
+		else if (!request->is_survey)
 			statistics->bulk_requests++;
 	}
 	link->input_size -= used;
 	memmove(link->input, link->input + used, link->input_size);
 	return true;
+}
+
+/* The end of the hole that @page is in; @page itself if it is not a hole. */
+static uint64_t yab_source_hole_end(const struct yab_source *source, uint64_t page)
+{
+	/* The offset is shared with nobody who uses it: QEMU maps its memory. */
+	const off_t data = lseek(source->memory_fd, (off_t)(page * YAB_WIRE_PAGE_SIZE), SEEK_DATA);
+
+	if (data < 0)
+		return errno == ENXIO ? source->pages : page;
+	return (uint64_t)data / YAB_WIRE_PAGE_SIZE;
 }
 
 /*
@@ -194,14 +211,7 @@ static bool yab_source_is_zero(struct yab_source_link *link, uint64_t page)
 	if (page < link->hole_end)
 		return true;
 	if (!(link->resident[page - link->first] & 1)) {
-		const off_t at = (off_t)(page * YAB_WIRE_PAGE_SIZE);
-		/* The offset is shared with nobody who uses it: QEMU maps its memory. */
-		const off_t data = lseek(source->memory_fd, at, SEEK_DATA);
-
-		if (data < 0 && errno == ENXIO)
-			link->hole_end = source->pages;
-		else if (data >= 0)
-			link->hole_end = (uint64_t)data / YAB_WIRE_PAGE_SIZE;
+		link->hole_end = yab_source_hole_end(source, page);
 		if (page < link->hole_end)
 			return true;
 	}
@@ -221,10 +231,19 @@ static bool yab_source_next_request(struct yab_source_link *link)
 	link->at = request->page;
 	link->end = request->page + request->count;
 	link->hole_end = 0;
+	link->is_survey = request->is_survey;
+	if (link->is_survey)
+		return true;
 	if (mincore((void *)(source->memory + request->page * YAB_WIRE_PAGE_SIZE),
 		    request->count * YAB_WIRE_PAGE_SIZE, link->resident) < 0)
 		memset(link->resident, 0, sizeof(link->resident));
 	return true;
+}
+
+static void yab_source_put_header(struct yab_source_link *link, const struct yab_wire_header *header)
+{
+	yab_wire_header_encode(link->header, header);
+	link->header_left = sizeof(link->header);
 }
 
 /* Makes the next frame of the request: a run of pages that are all zero or all not. */
@@ -255,8 +274,71 @@ static void yab_source_next_frame(struct yab_source_link *link)
 		statistics->urgent_pages += header.count;
 	else
 		statistics->bulk_pages += header.count;
-	yab_wire_header_encode(link->header, &header);
-	link->header_left = sizeof(link->header);
+	yab_source_put_header(link, &header);
+}
+
+/*
+ * Looks for the next hole of some size in [link->at, end), and moves link->at to where
+ * it begins, or to the end. Returns the hole's end.
+ */
+static uint64_t yab_source_seek_hole(struct yab_source_link *link, uint64_t end)
+{
+	const struct yab_source *source = link->source;
+	unsigned char resident[YAB_SOURCE_SURVEY_TURN];
+	const uint64_t first = link->at;
+	uint64_t hole_end;
+
+	if (mincore((void *)(source->memory + first * YAB_WIRE_PAGE_SIZE),
+		    (end - first) * YAB_WIRE_PAGE_SIZE, resident) < 0)
+		memset(resident, 0, sizeof(resident));
+	while (link->at < end) {
+		if (resident[link->at - first] & 1) {
+			link->at++;
+			continue;
+		}
+		hole_end = yab_source_hole_end(source, link->at);
+		if (hole_end >= link->at + YAB_SOURCE_SURVEY_HOLE)
+			return hole_end;
+		link->at = hole_end > link->at ? hole_end : link->at + 1;
+	}
+	link->at = end;
+	return end;
+}
+
+/*
+ * A turn of a survey, which makes a frame if there is something to say. A survey ends
+ * early, so that a large memory does not hold up the requests behind it; but what one
+ * look at the file tells is said, however far that is.
+ */
+static void yab_source_survey(struct yab_source_link *link)
+{
+	struct yab_source_statistics *statistics = &link->source->statistics;
+	struct yab_wire_header header = { .type = YAB_WIRE_ZERO };
+	uint64_t end = link->at + YAB_SOURCE_SURVEY_TURN;
+	uint64_t hole_end;
+
+	if (end > link->end)
+		end = link->end;
+	if (link->at < end && link->at - link->first < YAB_SOURCE_SURVEY_SPAN) {
+		hole_end = yab_source_seek_hole(link, end);
+		if (hole_end > link->end)
+			hole_end = link->end;
+		if (hole_end > link->at) {
+			header.page = link->at;
+			header.count = hole_end - link->at;
+			link->at = hole_end;
+			statistics->zero_pages += header.count;
+			statistics->bulk_pages += header.count;
+			yab_source_put_header(link, &header);
+		}
+		return;
+	}
+	header.type = YAB_WIRE_SURVEYED;
+	header.page = link->first;
+	header.count = link->at - link->first;
+	link->is_survey = false;
+	link->end = link->at;
+	yab_source_put_header(link, &header);
 }
 
 /* Like yab_socket_send(). The pages go from the page cache to the socket by reference. */
@@ -294,8 +376,8 @@ static void yab_source_write(struct yab_source_link *link)
 		if (link->header_left) {
 			const size_t size = link->header_left < left ? link->header_left : left;
 			/* Small frames share a packet with what comes right after them. */
-			const bool more = link->payload_left || link->at < link->end ||
-					  link->head != link->tail;
+			const bool more = link->payload_left || link->is_survey ||
+					  link->at < link->end || link->head != link->tail;
 
 			n = yab_socket_send(&link->socket,
 					    link->header + sizeof(link->header) - link->header_left,
@@ -309,6 +391,12 @@ static void yab_source_write(struct yab_source_link *link)
 				link->payload += n;
 				link->payload_left -= (size_t)n;
 			}
+		} else if (link->is_survey) {
+			yab_source_survey(link);
+			if (link->header_left)
+				continue;
+			/* Looking took time, though nothing was written. */
+			break;
 		} else if (link->at < link->end) {
 			yab_source_next_frame(link);
 			continue;
@@ -373,11 +461,11 @@ static void yab_source_on_readable(evutil_socket_t fd, short what, void *arg)
 		yab_socket_await_data(&link->socket, false);
 }
 
-static void yab_source_link_init(struct yab_source *source, enum yab_wire_role role, size_t slice)
+static void yab_source_link_init(struct yab_source_link *link, struct yab_source *source,
+				 enum yab_wire_role role, unsigned int index, size_t slice)
 {
-	struct yab_source_link *link = yab_source_link(source, role);
-
 	link->source = source;
+	link->index = index;
 	link->slice = slice;
 	yab_socket_init(&link->socket, role);
 }
@@ -409,8 +497,10 @@ struct yab_source *yab_source_new(struct event_base *base, const char *vm, int m
 	source->state = YAB_SOURCE_WAITING;
 	source->lost = lost;
 	source->arg = arg;
-	yab_source_link_init(source, YAB_WIRE_URGENT, YAB_SOURCE_URGENT_SLICE);
-	yab_source_link_init(source, YAB_WIRE_BULK, YAB_SOURCE_BULK_SLICE);
+	yab_source_link_init(&source->urgent, source, YAB_WIRE_URGENT, 0, YAB_SOURCE_URGENT_SLICE);
+	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
+		yab_source_link_init(&source->bulks[i], source, YAB_WIRE_BULK, i,
+				     YAB_SOURCE_BULK_SLICE);
 	return source;
 
 free_source:
@@ -423,15 +513,23 @@ void yab_source_free(struct yab_source *source)
 	if (!source)
 		return;
 	yab_source_reset(&source->urgent);
-	yab_source_reset(&source->bulk);
+	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
+		yab_source_reset(&source->bulks[i]);
 	munmap((void *)source->memory, source->pages * YAB_WIRE_PAGE_SIZE);
 	free(source);
 }
 
-int yab_source_connect(struct yab_source *source, enum yab_wire_role role, int fd)
+int yab_source_connect(struct yab_source *source, enum yab_wire_role role, unsigned int index,
+		       int fd)
 {
-	struct yab_source_link *link = yab_source_link(source, role);
+	struct yab_source_link *link;
 
+	if (index >= YAB_WIRE_BULKS_MAX) {
+		close(fd);
+		errno = EINVAL;
+		return -1;
+	}
+	link = role == YAB_WIRE_URGENT ? &source->urgent : &source->bulks[index];
 	yab_source_reset(link);
 	if (yab_socket_open(&link->socket, source->base, fd, yab_source_on_readable,
 			    yab_source_on_writable, link) < 0)
@@ -456,14 +554,18 @@ void yab_source_serve(struct yab_source *source)
 		return;
 	source->state = YAB_SOURCE_SERVING;
 	yab_source_link_serve(&source->urgent);
-	yab_source_link_serve(&source->bulk);
+	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
+		yab_source_link_serve(&source->bulks[i]);
 }
 
 bool yab_source_is_in_use(const struct yab_source *source)
 {
-	return source->state == YAB_SOURCE_SERVING &&
-	       (yab_socket_is_open(&source->urgent.socket) ||
-		yab_socket_is_open(&source->bulk.socket));
+	if (source->state != YAB_SOURCE_SERVING)
+		return false;
+	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
+		if (yab_socket_is_open(&source->bulks[i].socket))
+			return true;
+	return yab_socket_is_open(&source->urgent.socket);
 }
 
 const struct yab_source_statistics *yab_source_statistics(const struct yab_source *source)

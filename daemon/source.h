@@ -37,7 +37,8 @@ struct yab_source_statistics {
  * A connection ended. It may be replaced from within the callback, but the
  * source must not be freed there.
  */
-typedef void (*yab_source_lost_cb)(enum yab_wire_role role, const char *error, void *arg);
+typedef void (*yab_source_lost_cb)(enum yab_wire_role role, unsigned int index,
+				   const char *error, void *arg);
 
 /*
  * @memory_fd, open for reading, holds at least @pages pages; it is borrowed and must
@@ -48,10 +49,12 @@ struct yab_source *yab_source_new(struct event_base *base, const char *vm, int m
 void yab_source_free(struct yab_source *source);
 
 /*
- * A new connection, in place of the role's old one. Takes @fd over; on failure (-1
- * with errno) the role has no connection.
+ * A new connection, in place of the old one of that role and index (0 for urgent, less
+ * than YAB_WIRE_BULKS_MAX for bulk). Takes @fd over; on failure (-1 with errno) there
+ * is none.
  */
-int yab_source_connect(struct yab_source *source, enum yab_wire_role role, int fd);
+int yab_source_connect(struct yab_source *source, enum yab_wire_role role, unsigned int index,
+		       int fd);
 
 /* The guest is stopped: from now on its memory may be read. */
 void yab_source_serve(struct yab_source *source);

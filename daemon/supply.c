@@ -37,6 +37,7 @@ static const bool yab_link_allowed[YAB_LINK_STATES][YAB_LINK_STATES] = {
 struct yab_link {
 	struct yab_supply *supply;
 	enum yab_wire_role role;
+	unsigned int index;	/* among those of its role */
 	enum yab_link_state state;
 	struct yab_handshake *handshake;
 	struct event *timer;
@@ -55,7 +56,8 @@ struct yab_supply {
 	void *arg;
 	struct yab_channel *worker;
 	struct yab_child *child;
-	struct yab_link urgent, bulk;
+	struct yab_link links[1 + YAB_WIRE_BULKS_MAX];	/* urgent first, then bulk */
+	unsigned int link_count;
 	struct event *respawn;
 	bool linked, serving, persistent;
 };
@@ -69,13 +71,22 @@ static void yab_link_set_state(struct yab_link *link, enum yab_link_state state)
 	link->state = state;
 }
 
-static struct yab_link *yab_supply_link(struct yab_supply *supply, const char *role)
+/* NULL: there is no such link. */
+static struct yab_link *yab_supply_link(struct yab_supply *supply, enum yab_wire_role role,
+					json_int_t index)
 {
-	if (role && !strcmp(role, yab_wire_role_name(YAB_WIRE_URGENT)))
-		return &supply->urgent;
-	if (role && !strcmp(role, yab_wire_role_name(YAB_WIRE_BULK)))
-		return &supply->bulk;
+	for (unsigned int i = 0; i < supply->link_count; i++)
+		if (supply->links[i].role == role && supply->links[i].index == index)
+			return &supply->links[i];
 	return NULL;
+}
+
+static bool yab_supply_is_linked(const struct yab_supply *supply)
+{
+	for (unsigned int i = 0; i < supply->link_count; i++)
+		if (supply->links[i].state != YAB_LINK_UP)
+			return false;
+	return true;
 }
 
 static void yab_link_wait(struct yab_link *link)
@@ -99,13 +110,13 @@ static void yab_link_lost(struct yab_link *link, const char *error)
 	char text[YAB_WIRE_ERROR_MAX];
 
 	if (!supply->persistent) {
-		snprintf(text, sizeof(text), "%s connection to %.270s: %.200s",
-			 yab_wire_role_name(link->role), supply->address.text, error);
+		snprintf(text, sizeof(text), "%s connection %u to %.270s: %.200s",
+			 yab_wire_role_name(link->role), link->index, supply->address.text, error);
 		yab_supply_fail(supply, text);
 		return;
 	}
-	yab_log_warn(supply->vm, "%s connection: %s; next try in %d ms",
-		     yab_wire_role_name(link->role), error, link->retry_ms);
+	yab_log_warn(supply->vm, "%s connection %u: %s; next try in %d ms",
+		     yab_wire_role_name(link->role), link->index, error, link->retry_ms);
 	yab_link_wait(link);
 }
 
@@ -125,16 +136,15 @@ static void yab_link_greeted(int fd, const struct yab_wire_hello *hello, const c
 		return;
 	}
 	yab_link_set_state(link, YAB_LINK_UP);
-	message = json_pack("{s:s, s:s}", "type", "connection", "role",
-			    yab_wire_role_name(link->role));
+	message = json_pack("{s:s, s:s, s:i}", "type", "connection", "role",
+			    yab_wire_role_name(link->role), "index", (int)link->index);
 	result = supply->worker ? yab_channel_send(supply->worker, message, &fd, 1) : -1;
 	close(fd);
 	if (result < 0) {
 		yab_supply_lost_worker(supply, "the worker takes no connection");
 		return;
 	}
-	if (!supply->linked && supply->urgent.state == YAB_LINK_UP &&
-	    supply->bulk.state == YAB_LINK_UP) {
+	if (!supply->linked && yab_supply_is_linked(supply)) {
 		supply->linked = true;
 		supply->ops->linked(supply->arg);
 	}
@@ -149,7 +159,7 @@ static void yab_link_connect(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	yab_link_set_state(link, YAB_LINK_CONNECTING);
 	link->handshake = yab_handshake_connect(supply->base, supply->dns, &supply->address,
-						link->role, supply->token,
+						link->role, link->index, supply->token,
 						YAB_HANDSHAKE_TIMEOUT_MS, yab_link_greeted, link);
 	if (link->handshake)
 		return;
@@ -178,10 +188,11 @@ static void yab_link_reset(struct yab_link *link)
 }
 
 static int yab_link_init(struct yab_link *link, struct yab_supply *supply,
-			 enum yab_wire_role role)
+			 enum yab_wire_role role, unsigned int index)
 {
 	link->supply = supply;
 	link->role = role;
+	link->index = index;
 	link->retry_ms = YAB_SUPPLY_RETRY_MIN_MS;
 	link->timer = evtimer_new(supply->base, yab_link_connect, link);
 	return link->timer ? 0 : -1;
@@ -196,12 +207,20 @@ static void yab_link_release(struct yab_link *link)
 }
 
 /* First tries: at once, but from the event loop. */
-static void yab_link_start(struct yab_link *link)
+static void yab_supply_link_all(struct yab_supply *supply)
 {
 	struct timeval now = { 0 };
 
-	yab_link_set_state(link, YAB_LINK_WAITING);
-	evtimer_add(link->timer, &now);
+	for (unsigned int i = 0; i < supply->link_count; i++) {
+		yab_link_set_state(&supply->links[i], YAB_LINK_WAITING);
+		evtimer_add(supply->links[i].timer, &now);
+	}
+}
+
+static void yab_supply_unlink_all(struct yab_supply *supply)
+{
+	for (unsigned int i = 0; i < supply->link_count; i++)
+		yab_link_reset(&supply->links[i]);
 }
 
 static void yab_supply_exited(int status, void *arg)
@@ -220,6 +239,7 @@ static void yab_supply_message(json_t *message, const int *fds, size_t fd_count,
 	struct yab_supply *supply = arg;
 	const char *type = json_string_value(json_object_get(message, "type"));
 	const char *error = json_string_value(json_object_get(message, "error"));
+	const char *role = json_string_value(json_object_get(message, "role"));
 	struct yab_link *link;
 
 	for (size_t i = 0; i < fd_count; i++)
@@ -227,13 +247,13 @@ static void yab_supply_message(json_t *message, const int *fds, size_t fd_count,
 	if (!message) {
 		yab_supply_lost_worker(supply, "the source's page worker is gone");
 	} else if (type && !strcmp(type, "statistics")) {
-		supply->urgent.retry_ms = YAB_SUPPLY_RETRY_MIN_MS;
-		supply->bulk.retry_ms = YAB_SUPPLY_RETRY_MIN_MS;
+		for (unsigned int i = 0; i < supply->link_count; i++)
+			supply->links[i].retry_ms = YAB_SUPPLY_RETRY_MIN_MS;
 		json_object_del(message, "type");
 		supply->ops->statistics(message, supply->arg);
 	} else if (type && !strcmp(type, "lost")) {
-		link = yab_supply_link(supply,
-				       json_string_value(json_object_get(message, "role")));
+		link = yab_supply_link(supply, yab_wire_role_named(role),
+				       json_integer_value(json_object_get(message, "index")));
 		if (link)
 			yab_link_down(link, error ? error : "lost");
 	} else if (type && !strcmp(type, "failed")) {
@@ -256,8 +276,7 @@ static void yab_supply_drop_worker(struct yab_supply *supply)
 static void yab_supply_fail(struct yab_supply *supply, const char *error)
 {
 	yab_supply_drop_worker(supply);
-	yab_link_reset(&supply->urgent);
-	yab_link_reset(&supply->bulk);
+	yab_supply_unlink_all(supply);
 	supply->ops->failed(error, supply->arg);
 }
 
@@ -305,8 +324,7 @@ static void yab_supply_respawn(evutil_socket_t fd, short what, void *arg)
 		yab_supply_lost_worker(supply, error);
 		return;
 	}
-	yab_link_start(&supply->urgent);
-	yab_link_start(&supply->bulk);
+	yab_supply_link_all(supply);
 }
 
 static void yab_supply_lost_worker(struct yab_supply *supply, const char *error)
@@ -321,15 +339,14 @@ static void yab_supply_lost_worker(struct yab_supply *supply, const char *error)
 		return;
 	}
 	yab_supply_drop_worker(supply);
-	yab_link_reset(&supply->urgent);
-	yab_link_reset(&supply->bulk);
+	yab_supply_unlink_all(supply);
 	yab_log_error(supply->vm, "%s; another one is started", text);
 	evtimer_add(supply->respawn, &pause);
 }
 
 struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dns, const char *vm,
 				  int memory_fd, uint64_t pages, const struct yab_address *address,
-				  const uint8_t token[YAB_WIRE_TOKEN_SIZE],
+				  const uint8_t token[YAB_WIRE_TOKEN_SIZE], unsigned int bulks,
 				  const struct yab_supply_ops *ops, void *arg, char *error,
 				  size_t error_size)
 {
@@ -349,17 +366,20 @@ struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dn
 	memcpy(supply->token, token, YAB_WIRE_TOKEN_SIZE);
 	snprintf(supply->vm, sizeof(supply->vm), "%s", vm);
 	supply->respawn = evtimer_new(base, yab_supply_respawn, supply);
-	if (!supply->respawn || yab_link_init(&supply->urgent, supply, YAB_WIRE_URGENT) < 0 ||
-	    yab_link_init(&supply->bulk, supply, YAB_WIRE_BULK) < 0) {
-		snprintf(error, error_size, "out of memory");
-		goto err_supply;
-	}
+	supply->link_count = 1 + bulks;
+	for (unsigned int i = 0; i < supply->link_count; i++)
+		if (yab_link_init(&supply->links[i], supply, i ? YAB_WIRE_BULK : YAB_WIRE_URGENT,
+				  i ? i - 1 : 0) < 0)
+			goto err_memory;
+	if (!supply->respawn)
+		goto err_memory;
 	if (yab_supply_spawn(supply, error, error_size) < 0)
 		goto err_supply;
-	yab_link_start(&supply->urgent);
-	yab_link_start(&supply->bulk);
+	yab_supply_link_all(supply);
 	return supply;
 
+err_memory:
+	snprintf(error, error_size, "out of memory");
 err_supply:
 	yab_supply_free(supply);
 	return NULL;
@@ -369,8 +389,8 @@ void yab_supply_free(struct yab_supply *supply)
 {
 	if (!supply)
 		return;
-	yab_link_release(&supply->urgent);
-	yab_link_release(&supply->bulk);
+	for (unsigned int i = 0; i < supply->link_count; i++)
+		yab_link_release(&supply->links[i]);
 	yab_supply_drop_worker(supply);
 	if (supply->respawn)
 		event_free(supply->respawn);
@@ -392,8 +412,10 @@ void yab_supply_persist(struct yab_supply *supply)
 	supply->persistent = true;
 }
 
-void yab_supply_relink(struct yab_supply *supply, enum yab_wire_role role)
+void yab_supply_relink(struct yab_supply *supply, enum yab_wire_role role, json_int_t index)
 {
-	yab_link_down(role == YAB_WIRE_URGENT ? &supply->urgent : &supply->bulk,
-		      "the destination lost it");
+	struct yab_link *link = yab_supply_link(supply, role, index);
+
+	if (link)
+		yab_link_down(link, "the destination lost it");
 }

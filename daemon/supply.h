@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The source's page service as the supervisor sees it: its worker, and the urgent
- * and the bulk connection to the destination that the worker is given.
+ * and the bulk connections to the destination that the worker is given.
  *
  * Until yab_supply_persist() every loss is reported and final. After it (a guest
  * runs on the other host and waits for its pages) what is lost is made anew, with
@@ -23,23 +23,23 @@ struct yab_supply;
 
 /* No callback comes from within a call. */
 struct yab_supply_ops {
-	void (*linked)(void *arg);	/* the worker has both connections, first time */
+	void (*linked)(void *arg);	/* the worker has all connections, first time */
 	void (*statistics)(json_t *statistics, void *arg);
 	/* The last one; may free the supply. Only before yab_supply_persist(). */
 	void (*failed)(const char *error, void *arg);
 };
 
-/* Borrows @memory_fd. NULL with one line in @error. */
+/* Borrows @memory_fd. @bulks connections for the sweep, 1 to YAB_WIRE_BULKS_MAX. NULL with one line in @error. */
 struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dns, const char *vm,
 				  int memory_fd, uint64_t pages, const struct yab_address *address,
-				  const uint8_t token[YAB_WIRE_TOKEN_SIZE],
+				  const uint8_t token[YAB_WIRE_TOKEN_SIZE], unsigned int bulks,
 				  const struct yab_supply_ops *ops, void *arg, char *error,
 				  size_t error_size);
 void yab_supply_free(struct yab_supply *supply);
 /* The guest is stopped: pages may be read from now on. 0, or -1 with errno. */
 int yab_supply_serve(struct yab_supply *supply);
 void yab_supply_persist(struct yab_supply *supply);
-/* The destination says that it has lost the connection of @role. */
-void yab_supply_relink(struct yab_supply *supply, enum yab_wire_role role);
+/* The destination says that it has lost a connection. */
+void yab_supply_relink(struct yab_supply *supply, enum yab_wire_role role, json_int_t index);
 
 #endif /* YAB_DAEMON_SUPPLY_H */

@@ -28,20 +28,14 @@ bool yab_touches_note(struct yab_touches *touches, uint64_t page, uint64_t time_
 	return true;
 }
 
-uint64_t yab_touches_take(struct yab_touches *touches, uint64_t page)
+static struct yab_touch *yab_touches_find(struct yab_touches *touches, uint64_t page)
 {
 	struct yab_touch *set = yab_touches_set(touches, page);
 
-	for (unsigned int i = 0; i < YAB_TOUCH_WAYS; i++) {
-		uint64_t time_ns = set[i].time_ns;
-
-		if (!time_ns || set[i].page != page)
-			continue;
-		set[i].time_ns = 0;
-		touches->count--;
-		return time_ns;
-	}
-	return 0;
+	for (unsigned int i = 0; i < YAB_TOUCH_WAYS; i++)
+		if (set[i].time_ns && set[i].page == page)
+			return &set[i];
+	return NULL;
 }
 
 static uint64_t yab_touches_now(void)
@@ -52,19 +46,33 @@ static uint64_t yab_touches_now(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+static void yab_touch_end(struct yab_touches *touches, struct yab_touch *touch, uint64_t now,
+			  struct yab_histogram *latency)
+{
+	yab_histogram_record(latency, now > touch->time_ns ? (now - touch->time_ns) / 1000 : 0);
+	touch->time_ns = 0;
+	touches->count--;
+}
+
 void yab_touches_end(struct yab_touches *touches, uint64_t page, uint64_t count,
 		     struct yab_histogram *latency)
 {
-	const uint64_t end = page + count;
-	uint64_t now = 0;
+	const uint64_t now = touches->count ? yab_touches_now() : 0;
 
-	for (; page < end && touches->count; page++) {
-		const uint64_t touched = yab_touches_take(touches, page);
+	/* A range of more pages than there are entries: look at those instead. */
+	if (touches->count && count > YAB_TOUCH_SETS * YAB_TOUCH_WAYS) {
+		for (size_t i = 0; i < YAB_TOUCH_SETS * YAB_TOUCH_WAYS; i++) {
+			struct yab_touch *touch = &touches->sets[i / YAB_TOUCH_WAYS][i % YAB_TOUCH_WAYS];
 
-		if (!touched)
-			continue;
-		if (!now)
-			now = yab_touches_now();
-		yab_histogram_record(latency, now > touched ? (now - touched) / 1000 : 0);
+			if (touch->time_ns && touch->page - page < count)
+				yab_touch_end(touches, touch, now, latency);
+		}
+		return;
+	}
+	for (const uint64_t end = page + count; page < end && touches->count; page++) {
+		struct yab_touch *touch = yab_touches_find(touches, page);
+
+		if (touch)
+			yab_touch_end(touches, touch, now, latency);
 	}
 }

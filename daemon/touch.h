@@ -27,9 +27,7 @@ struct yab_touches {
 
 /* The first touch of a page counts; false if there was no room. */
 bool yab_touches_note(struct yab_touches *touches, uint64_t page, uint64_t time_ns);
-/* Forgets @page; its time, or 0 if none is known. */
-uint64_t yab_touches_take(struct yab_touches *touches, uint64_t page);
-/* Pages were declared just now: records the time that their touchers have waited. */
+/* Pages were declared just now: records how long their touchers waited, and forgets them. */
 void yab_touches_end(struct yab_touches *touches, uint64_t page, uint64_t count,
 		     struct yab_histogram *latency);
 

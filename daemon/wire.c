@@ -24,6 +24,8 @@ static const struct yab_wire_rule yab_wire_rules[] = {
 	{ YAB_WIRE_PAGES,	false,	true,	true,	YAB_WIRE_PAGE_SIZE,
 	  YAB_WIRE_PAGES_MAX * YAB_WIRE_PAGE_SIZE },
 	{ YAB_WIRE_ZERO,	false,	true,	true,	0, 0 },
+	{ YAB_WIRE_SURVEY,	false,	true,	true,	0, 0 },
+	{ YAB_WIRE_SURVEYED,	false,	true,	true,	0, 0 },
 	{ YAB_WIRE_ERROR,	true,	true,	false,	0, YAB_WIRE_ERROR_MAX },
 	{ 0,			false,	false,	false,	0, 0 },
 };
@@ -87,7 +89,7 @@ void yab_wire_hello_encode(uint8_t out[YAB_WIRE_HELLO_SIZE], const struct yab_wi
 	yab_wire_put(&out, YAB_WIRE_MAGIC, YAB_WIRE_MAGIC_SIZE);
 	yab_wire_put16(&out, hello->version);
 	yab_wire_put16(&out, hello->role);
-	yab_wire_put32(&out, 0);
+	yab_wire_put32(&out, hello->index);
 	yab_wire_put64(&out, hello->features);
 	yab_wire_put(&out, hello->token, YAB_WIRE_TOKEN_SIZE);
 }
@@ -95,8 +97,6 @@ void yab_wire_hello_encode(uint8_t out[YAB_WIRE_HELLO_SIZE], const struct yab_wi
 enum yab_wire_verdict yab_wire_hello_decode(const uint8_t in[YAB_WIRE_HELLO_SIZE],
 					    struct yab_wire_hello *hello)
 {
-	uint32_t reserved;
-
 	memset(hello, 0, sizeof(*hello));
 	if (memcmp(in, YAB_WIRE_MAGIC, YAB_WIRE_MAGIC_SIZE))
 		return YAB_WIRE_NOT_YABUSAME;
@@ -106,10 +106,11 @@ enum yab_wire_verdict yab_wire_hello_decode(const uint8_t in[YAB_WIRE_HELLO_SIZE
 	if (hello->version != YAB_WIRE_VERSION)
 		return YAB_WIRE_OTHER_VERSION;
 	hello->role = yab_wire_get16(&in);
-	reserved = yab_wire_get32(&in);
+	hello->index = yab_wire_get32(&in);
 	hello->features = yab_wire_get64(&in);
 	yab_wire_get(&in, hello->token, YAB_WIRE_TOKEN_SIZE);
-	if (reserved || hello->role < YAB_WIRE_CONTROL || hello->role > YAB_WIRE_BULK)
+	if (hello->role < YAB_WIRE_CONTROL || hello->role > YAB_WIRE_BULK ||
+	    hello->index >= (hello->role == YAB_WIRE_BULK ? YAB_WIRE_BULKS_MAX : 1))
 		return YAB_WIRE_MALFORMED;
 	return YAB_WIRE_OK;
 }
@@ -155,7 +156,8 @@ enum yab_wire_verdict yab_wire_header_decode(const uint8_t in[YAB_WIRE_HEADER_SI
 	/* Written as subtractions: page + count may overflow. */
 	if (!header->count || header->page >= pages || header->count > pages - header->page)
 		return YAB_WIRE_MALFORMED;
-	if (header->type != YAB_WIRE_ZERO && header->count > YAB_WIRE_PAGES_MAX)
+	if ((header->type == YAB_WIRE_REQUEST || header->type == YAB_WIRE_PAGES) &&
+	    header->count > YAB_WIRE_PAGES_MAX)
 		return YAB_WIRE_MALFORMED;
 	if (header->type == YAB_WIRE_PAGES && header->length != header->count * YAB_WIRE_PAGE_SIZE)
 		return YAB_WIRE_MALFORMED;
@@ -173,4 +175,13 @@ const char *yab_wire_role_name(enum yab_wire_role role)
 		return "bulk";
 	}
 	return "unknown";
+}
+
+enum yab_wire_role yab_wire_role_named(const char *name)
+{
+	enum yab_wire_role role = YAB_WIRE_BULK;
+
+	while (role > YAB_WIRE_CONTROL && (!name || strcmp(name, yab_wire_role_name(role))))
+		role--;
+	return role;
 }

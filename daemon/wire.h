@@ -10,6 +10,7 @@
 struct yab_wire_hello {
 	uint16_t version;
 	uint16_t role;		/* enum yab_wire_role */
+	uint32_t index;		/* which bulk connection; 0 for the other roles */
 	uint64_t features;
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
 };
@@ -47,5 +48,7 @@ enum yab_wire_verdict yab_wire_header_decode(const uint8_t in[YAB_WIRE_HEADER_SI
 					     struct yab_wire_header *header);
 
 const char *yab_wire_role_name(enum yab_wire_role role);
+/* The role of that name; control if there is none, or for NULL. */
+enum yab_wire_role yab_wire_role_named(const char *name);
 
 #endif /* YAB_DAEMON_WIRE_H */

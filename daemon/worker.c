@@ -57,9 +57,9 @@ struct yab_worker {
 	struct yab_pager *pager;
 
 	struct yab_source_statistics source_sent;
-	struct yab_pager_statistics pager_sent;
+	struct yab_store_statistics pager_sent;
 	struct yab_worker_loss urgent_loss;
-	struct yab_worker_loss bulk_loss;
+	struct yab_worker_loss bulk_losses[YAB_WIRE_BULKS_MAX];
 	bool complete_due;
 };
 
@@ -100,17 +100,20 @@ static void yab_worker_fail(struct yab_worker *worker, const char *error)
 	yab_worker_leave(worker, EXIT_FAILURE);
 }
 
-static struct yab_worker_loss *yab_worker_loss(struct yab_worker *worker, enum yab_wire_role role)
+static struct yab_worker_loss *yab_worker_loss(struct yab_worker *worker, enum yab_wire_role role,
+					       unsigned int index)
 {
-	return role == YAB_WIRE_URGENT ? &worker->urgent_loss : &worker->bulk_loss;
+	return role == YAB_WIRE_URGENT ? &worker->urgent_loss : &worker->bulk_losses[index];
 }
 
-static void yab_worker_report_loss(struct yab_worker *worker, enum yab_wire_role role)
+static void yab_worker_report_loss(struct yab_worker *worker, enum yab_wire_role role,
+				   unsigned int index)
 {
-	struct yab_worker_loss *loss = yab_worker_loss(worker, role);
+	struct yab_worker_loss *loss = yab_worker_loss(worker, role, index);
 
-	if (loss->due && yab_worker_send(worker, json_pack("{s:s, s:s, s:s}", "type", "lost",
+	if (loss->due && yab_worker_send(worker, json_pack("{s:s, s:s, s:i, s:s}", "type", "lost",
 							   "role", yab_wire_role_name(role),
+							   "index", (int)index,
 							   "error", loss->error)))
 		loss->due = false;
 }
@@ -133,7 +136,7 @@ static json_t *yab_worker_source_statistics(const struct yab_worker *worker)
 
 static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
 {
-	const struct yab_pager_statistics *now = yab_pager_statistics(worker->pager);
+	const struct yab_store_statistics *now = yab_pager_statistics(worker->pager);
 	const struct yab_histogram *latency = yab_pager_latency(worker->pager);
 
 	json_t *fault_us;
@@ -191,8 +194,9 @@ static void yab_worker_on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	yab_worker_report_loss(worker, YAB_WIRE_URGENT);
-	yab_worker_report_loss(worker, YAB_WIRE_BULK);
+	yab_worker_report_loss(worker, YAB_WIRE_URGENT, 0);
+	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
+		yab_worker_report_loss(worker, YAB_WIRE_BULK, i);
 	yab_worker_report_complete(worker);
 	yab_worker_report_statistics(worker);
 }
@@ -206,14 +210,15 @@ static bool yab_worker_is_needed(const struct yab_worker *worker)
 	       yab_pager_has_connections(worker->pager);
 }
 
-static void yab_worker_on_lost(enum yab_wire_role role, const char *error, void *arg)
+static void yab_worker_on_lost(enum yab_wire_role role, unsigned int index, const char *error,
+			       void *arg)
 {
 	struct yab_worker *worker = arg;
-	struct yab_worker_loss *loss = yab_worker_loss(worker, role);
+	struct yab_worker_loss *loss = yab_worker_loss(worker, role, index);
 
 	loss->due = true;
 	snprintf(loss->error, sizeof(loss->error), "%s", error);
-	yab_worker_report_loss(worker, role);
+	yab_worker_report_loss(worker, role, index);
 	if (worker->state != YAB_WORKER_ORPHANED || yab_worker_is_needed(worker))
 		return;
 	if (worker->pager)
@@ -239,6 +244,7 @@ static void yab_worker_on_failed(const char *error, void *arg)
 
 static const struct yab_pager_ops yab_worker_pager_ops = {
 	.declare = yab_region_declare,
+	.present = yab_region_present,
 	.lost = yab_worker_on_lost,
 	.complete = yab_worker_on_complete,
 	.failed = yab_worker_on_failed,
@@ -295,28 +301,31 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 	/* Shown by ps; /proc/self/exe would leave "exe" there. */
 	prctl(PR_SET_NAME, is_source ? "yabusame-source" : "yabusame-pager");
 	yab_worker_move(worker, YAB_WORKER_RUNNING);
+	if (worker->pager && yab_pager_start(worker->pager) < 0)
+		yab_worker_fail(worker, "no memory to wait for faults");
 }
 
 static void yab_worker_connect(struct yab_worker *worker, json_t *message, int *fds,
 			       size_t fd_count)
 {
+	const json_int_t index = json_integer_value(json_object_get(message, "index"));
 	const char *name = json_string_value(json_object_get(message, "role"));
 	enum yab_wire_role role;
 	int fd, ret;
 
-	if (!name || (strcmp(name, "urgent") && strcmp(name, "bulk")) || !fd_count ||
+	role = yab_wire_role_named(name);
+	if (role == YAB_WIRE_CONTROL || !fd_count || index < 0 || index >= YAB_WIRE_BULKS_MAX ||
 	    worker->state != YAB_WORKER_RUNNING) {
 		yab_log_error(worker->vm, "worker: connection of no use");
 		return;
 	}
-	role = strcmp(name, "urgent") ? YAB_WIRE_BULK : YAB_WIRE_URGENT;
 	/* The loss of the one that is replaced is no news any more. */
-	yab_worker_loss(worker, role)->due = false;
+	yab_worker_loss(worker, role, (unsigned int)index)->due = false;
 	fd = yab_worker_take_fd(fds, fd_count, 0);
-	ret = worker->source ? yab_source_connect(worker->source, role, fd) :
-			       yab_pager_connect(worker->pager, role, fd);
+	ret = worker->source ? yab_source_connect(worker->source, role, (unsigned int)index, fd) :
+			       yab_pager_connect(worker->pager, role, (unsigned int)index, fd);
 	if (ret < 0)
-		yab_worker_on_lost(role, strerror(errno), worker);
+		yab_worker_on_lost(role, (unsigned int)index, strerror(errno), worker);
 }
 
 static void yab_worker_orphan(struct yab_worker *worker)
@@ -351,6 +360,9 @@ static void yab_worker_on_message(json_t *message, const int *fds, size_t fd_cou
 		yab_worker_connect(worker, message, own, fd_count);
 	else if (type && !strcmp(type, "serve") && worker->source)
 		yab_source_serve(worker->source);
+	else if (type && !strcmp(type, "limit") && worker->pager)
+		yab_pager_limit(worker->pager, (uint64_t)json_integer_value(
+				json_object_get(message, "bandwidth")));
 	else
 		yab_log_error(worker->vm, "worker: message of type %s is not understood",
 			      type ? type : "(none)");

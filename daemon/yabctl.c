@@ -13,9 +13,11 @@
 #include <unistd.h>
 
 #include "version.h"
+#include "yabusame/wire.h"
 
 #define YABCTL_SOCKET	"/run/yabusame/control.sock"
 #define YABCTL_BAR	30
+#define YABCTL_BANDWIDTH_MAX	(1L << 30)	/* MiB a second */
 
 /* Exit statuses. */
 #define YABCTL_FAILED	1
@@ -23,6 +25,8 @@
 
 struct yabctl {
 	const char *socket;
+	long bandwidth;		/* bytes a second for the sweep; 0: no limit */
+	long connections;	/* for the sweep */
 	bool json;
 	bool paused;
 	const char *operands[2];
@@ -36,7 +40,7 @@ struct yabctl_command {
 	const char *name;
 	int operands;
 	const char *usage;
-	/* The request, without "command"; NULL when the operands are no text. */
+	/* The request, without "command"; NULL when the operands are no text or number. */
 	json_t *(*request)(struct yabctl *ctl);
 	void (*show)(struct yabctl *ctl, json_t *answer);
 };
@@ -57,6 +61,16 @@ static void yabctl_dump(json_t *json)
 {
 	json_dumpf(json, stdout, JSON_INDENT(2));
 	putchar('\n');
+}
+
+/* 0, or -1 if @text is no number in these bounds. */
+static int yabctl_number_of(const char *text, long least, long most, long *number)
+{
+	char *end;
+
+	errno = 0;
+	*number = strtol(text, &end, 10);
+	return errno || end == text || *end || *number < least || *number > most ? -1 : 0;
 }
 
 /* Microseconds, for people. */
@@ -237,14 +251,27 @@ static json_t *yabctl_request_list(struct yabctl *ctl)
 
 static json_t *yabctl_request_migrate(struct yabctl *ctl)
 {
-	return json_pack("{s:s, s:s, s:b}", "vm", ctl->operands[0], "destination",
-			 ctl->operands[1], "paused", ctl->paused);
+	return json_pack("{s:s, s:s, s:b, s:I, s:I}", "vm", ctl->operands[0], "destination",
+			 ctl->operands[1], "paused", ctl->paused, "connections",
+			 (json_int_t)ctl->connections, "bandwidth", (json_int_t)ctl->bandwidth);
+}
+
+static json_t *yabctl_request_bandwidth(struct yabctl *ctl)
+{
+	long mib;
+
+	if (yabctl_number_of(ctl->operands[1], 0, YABCTL_BANDWIDTH_MAX, &mib) < 0)
+		return NULL;
+	return json_pack("{s:s, s:I}", "vm", ctl->operands[0], "bandwidth",
+			 (json_int_t)mib << 20);
 }
 
 static const struct yabctl_command yabctl_commands[] = {
 	{ "start", 1, "start VM", yabctl_request_vm, yabctl_show_nothing },
-	{ "migrate", 2, "migrate VM DEST[:PORT] [--postcopy] [--paused] [--json]",
+	{ "migrate", 2,
+	  "migrate VM DEST[:PORT] [--postcopy] [--postcopy-bandwidth MIB] [--connections N] [--paused] [--json]",
 	  yabctl_request_migrate, yabctl_show_job },
+	{ "bandwidth", 2, "bandwidth VM MIB", yabctl_request_bandwidth, yabctl_show_nothing },
 	{ "list", 0, "list [--json]", yabctl_request_list, yabctl_show_list },
 	{ "jobinfo", 1, "jobinfo VM [--json]", yabctl_request_vm, yabctl_show_job },
 	{ "destroy", 1, "destroy VM", yabctl_request_vm, yabctl_show_nothing },
@@ -260,12 +287,15 @@ static void yabctl_help(void)
 	printf("\n"
 	       "  --socket PATH  the daemon's socket (%s)\n"
 	       "  --postcopy     switch first, then move memory: the only way there is now\n"
+	       "  --postcopy-bandwidth MIB  MiB a second for pages that nobody waits for (0: no\n"
+	       "                 limit; \"yabctl bandwidth\" changes it meanwhile)\n"
+	       "  --connections N  connections for them, 1 to %d (1)\n"
 	       "  --paused       leave the guest paused on the destination\n"
 	       "  --json         for machines\n"
 	       "  --version, --help\n"
 	       "\n"
 	       "DEST is a host that runs yabusamed and has a description of VM, too.\n",
-	       YABCTL_SOCKET);
+	       YABCTL_SOCKET, YAB_WIRE_BULKS_MAX);
 }
 
 static int yabctl_connect(struct yabctl *ctl)
@@ -342,7 +372,8 @@ static int yabctl_run(struct yabctl *ctl, const struct yabctl_command *command)
 	int result = YABCTL_FAILED;
 
 	if (!request) {
-		fprintf(stderr, "yabctl: names are not valid UTF-8\n");
+		fprintf(stderr, "yabctl: no such names or numbers can be: usage: yabctl %s\n",
+			command->usage);
 		return YABCTL_USAGE;
 	}
 	json_object_set_new(request, "command", json_string(command->name));
@@ -369,16 +400,19 @@ err_request:
 /* What is left to do: -1, or the exit status. */
 static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 {
-	enum { SOCKET = 256, POSTCOPY, PAUSED, JSON, VERSION, HELP };
+	enum { SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, PAUSED, JSON, VERSION, HELP };
 	static const struct option options[] = {
 		{ "socket", required_argument, NULL, SOCKET },
 		{ "postcopy", no_argument, NULL, POSTCOPY },
+		{ "postcopy-bandwidth", required_argument, NULL, BANDWIDTH },
+		{ "connections", required_argument, NULL, CONNECTIONS },
 		{ "paused", no_argument, NULL, PAUSED },
 		{ "json", no_argument, NULL, JSON },
 		{ "version", no_argument, NULL, VERSION },
 		{ "help", no_argument, NULL, HELP },
 		{ NULL, 0, NULL, 0 },
 	};
+	long number;
 	int option;
 
 	/* Its own message would be a line of its own. */
@@ -389,6 +423,23 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 			ctl->socket = optarg;
 			break;
 		case POSTCOPY:
+			break;
+		case BANDWIDTH:
+			if (yabctl_number_of(optarg, 0, YABCTL_BANDWIDTH_MAX, &number) < 0) {
+				fprintf(stderr,
+					"yabctl: --postcopy-bandwidth %s: give MiB a second, 0 for no limit\n",
+					optarg);
+				return YABCTL_USAGE;
+			}
+			ctl->bandwidth = number << 20;
+			break;
+		case CONNECTIONS:
+			if (yabctl_number_of(optarg, 1, YAB_WIRE_BULKS_MAX, &number) < 0) {
+				fprintf(stderr, "yabctl: --connections %s: give 1 to %d\n", optarg,
+					YAB_WIRE_BULKS_MAX);
+				return YABCTL_USAGE;
+			}
+			ctl->connections = number;
 			break;
 		case PAUSED:
 			ctl->paused = true;
@@ -417,7 +468,7 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct yabctl ctl = { .socket = YABCTL_SOCKET };
+	struct yabctl ctl = { .socket = YABCTL_SOCKET, .connections = 1 };
 	const struct yabctl_command *command = yabctl_commands;
 	int result, count;
 

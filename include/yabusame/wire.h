@@ -13,18 +13,19 @@
 
 #define YAB_WIRE_MAGIC		"YABUSAME"	/* 8 bytes, without the NUL */
 #define YAB_WIRE_MAGIC_SIZE	8
-#define YAB_WIRE_VERSION	1
+#define YAB_WIRE_VERSION	2
 #define YAB_WIRE_FEATURES	0ULL		/* none is defined yet */
 #define YAB_WIRE_PORT		7655
 #define YAB_WIRE_TOKEN_SIZE	16		/* names a session; from getrandom() */
 
-/* magic[8] version:u16 role:u16 reserved:u32 features:u64 token[16] */
+/* magic[8] version:u16 role:u16 index:u32 features:u64 token[16] */
 #define YAB_WIRE_HELLO_SIZE	40
 /* type:u16 flags:u16 length:u32 page:u64 count:u64 */
 #define YAB_WIRE_HEADER_SIZE	24
 
-#define YAB_WIRE_PAGE_SIZE	4096		/* the only one version 1 knows */
+#define YAB_WIRE_PAGE_SIZE	4096		/* the only one that is known */
 #define YAB_WIRE_PAGES_MAX	256		/* pages in one PAGES frame and one REQUEST */
+#define YAB_WIRE_BULKS_MAX	16		/* bulk connections of a migration */
 #define YAB_WIRE_JSON_MAX	65536		/* bytes of a CALL, REPLY or EVENT */
 #define YAB_WIRE_STATE_MAX	65536		/* bytes of one STATE frame */
 #define YAB_WIRE_ERROR_MAX	512		/* bytes of an ERROR's text */
@@ -47,6 +48,8 @@ enum yab_wire_type {
 	YAB_WIRE_REQUEST = 16,	/* destination -> source: send count pages from page */
 	YAB_WIRE_PAGES = 17,	/* source -> destination: payload count * page size */
 	YAB_WIRE_ZERO = 18,	/* source -> destination: count pages are zero */
+	YAB_WIRE_SURVEY = 19,	/* destination -> source: which of count pages are holes? */
+	YAB_WIRE_SURVEYED = 20,	/* source -> destination: so far was looked, ZERO came before */
 	/* any */
 	YAB_WIRE_ERROR = 32,	/* either way: text; the sender closes after it */
 };

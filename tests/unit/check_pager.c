@@ -11,18 +11,22 @@
 
 #include "../../daemon/pager.h"
 #include "../../daemon/socket.h"
+#include "../../daemon/window.h"
 #include "script.h"
 
-#define PAGES		2048
+#define PAGES		4096
 #define SEED		1
 /* What a guest writes is not what came. */
 #define GUEST		0xee
 #define DECLARED_MAX	4096
+/* What the sweep begins with: so many pages on order, in such requests. */
+#define WINDOW		YAB_WINDOW_FIRST
+#define RUN		(WINDOW / 4)
 
 static struct script_memory memory;
 static struct event_base *base;
 static struct yab_pager *pager;
-static const struct yab_pager_statistics *statistics;
+static const struct yab_store_statistics *statistics;
 static int urgent = -1, bulk = -1;
 static int kernel;		/* faults are written here */
 static int lost[4];
@@ -58,9 +62,24 @@ static int on_declare(int pager_fd, struct yab_range *ranges, size_t count)
 	return 0;
 }
 
-static void on_lost(enum yab_wire_role role, const char *error, void *arg)
+/* The kernel: none is present, but for these. */
+static uint64_t present_from = PAGES, present_end = PAGES;
+
+static int on_present(int pager_fd, uint64_t page, uint64_t count, uint64_t *bits)
+{
+	ck_assert_int_ge(pager_fd, 0);
+	ck_assert_uint_eq(page % 64, 0);
+	memset(bits, 0, (count + 63) / 64 * sizeof(*bits));
+	for (uint64_t i = 0; i < count; i++)
+		if (page + i >= present_from && page + i < present_end)
+			bits[i / 64] |= 1ULL << i % 64;
+	return 0;
+}
+
+static void on_lost(enum yab_wire_role role, unsigned int index, const char *error, void *arg)
 {
 	ck_assert_ptr_eq(arg, &lost);
+	ck_assert_uint_lt(index, role == YAB_WIRE_URGENT ? 1 : YAB_WIRE_BULKS_MAX);
 	lost[role]++;
 	snprintf(lost_text, sizeof(lost_text), "%s", error);
 }
@@ -80,6 +99,7 @@ static void on_failed(const char *error, void *arg)
 
 static const struct yab_pager_ops ops = {
 	.declare = on_declare,
+	.present = on_present,
 	.lost = on_lost,
 	.complete = on_complete,
 	.failed = on_failed,
@@ -96,6 +116,7 @@ static void setup(void)
 	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, &ops, &lost);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
+	ck_assert_int_eq(yab_pager_start(pager), 0);
 }
 
 static void teardown(void)
@@ -119,7 +140,7 @@ static void connect_pager(enum yab_wire_role role)
 	if (*ours >= 0)
 		close(*ours);
 	script_pair(ours, &theirs);
-	ck_assert_int_eq(yab_pager_connect(pager, role, theirs), 0);
+	ck_assert_int_eq(yab_pager_connect(pager, role, 0, theirs), 0);
 	script_settle(base);
 }
 
@@ -130,11 +151,32 @@ static void disconnect(int *fd)
 	script_settle(base);
 }
 
-/* The first bulk requests: the window, from the region's start. */
+static void expect_survey(int fd, uint64_t page)
+{
+	struct yab_wire_header header;
+
+	script_receive_header(fd, YAB_WIRE_BULK, PAGES, &header);
+	ck_assert_uint_eq(header.type, YAB_WIRE_SURVEY);
+	ck_assert_uint_eq(header.page, page);
+	ck_assert_uint_eq(header.count, PAGES - page);
+}
+
+static bool surveyed;
+
+/*
+ * The first bulk requests: where the holes are, which is answered with "none", and the
+ * window.
+ */
 static void expect_window(uint64_t page)
 {
-	for (uint64_t i = 0; i < YAB_PAGER_WINDOW / YAB_PAGER_RUN; i++)
-		script_expect_request(bulk, page + i * YAB_PAGER_RUN, YAB_PAGER_RUN);
+	if (!surveyed) {
+		expect_survey(bulk, 0);
+		script_send_header(bulk, YAB_WIRE_SURVEYED, 0, 0, PAGES);
+		script_settle(base);
+	}
+	surveyed = true;
+	for (uint64_t i = 0; i < WINDOW / RUN; i++)
+		script_expect_request(bulk, page + i * RUN, RUN);
 	script_expect_silence(bulk);
 }
 
@@ -311,12 +353,12 @@ START_TEST(late_zero_does_not_clobber)
 	script_settle(base);
 	expect_declared(7, 1);
 	memset(script_at(&memory, 7), GUEST, SCRIPT_PAGE);
-	script_send_header(bulk, YAB_WIRE_ZERO, 0, 0, YAB_PAGER_RUN);
+	script_send_header(bulk, YAB_WIRE_ZERO, 0, 0, RUN);
 	script_settle(base);
 	ck_assert_uint_eq(declared_count, 2);
 	ck_assert_uint_eq(script_at(&memory, 7)[0], GUEST);
 	ck_assert_uint_eq(script_at(&memory, 7)[SCRIPT_PAGE - 1], GUEST);
-	ck_assert_uint_eq(statistics->zero_pages, YAB_PAGER_RUN + 1);
+	ck_assert_uint_eq(statistics->zero_pages, RUN + 1);
 	ck_assert_uint_eq(statistics->duplicate_pages, 1);
 	/* Every second page of a frame is here already: ranges for the others. */
 	for (uint64_t page = 64; page < 128; page += 2) {
@@ -397,7 +439,7 @@ START_TEST(window_moves_on)
 	script_expect_silence(bulk);
 	script_send_pages(bulk, 63, 1, SEED);
 	script_settle(base);
-	script_expect_request(bulk, YAB_PAGER_WINDOW, YAB_PAGER_RUN);
+	script_expect_request(bulk, WINDOW, RUN);
 	script_expect_silence(bulk);
 }
 END_TEST
@@ -413,18 +455,18 @@ START_TEST(sweep_follows_faults)
 	script_expect_request(urgent, 1000, 1);
 	script_expect_request(urgent, PAGES - 10, 1);
 	for (uint64_t i = 0; i < 3; i++)
-		script_send_header(bulk, YAB_WIRE_ZERO, 0, i * YAB_PAGER_RUN, YAB_PAGER_RUN);
+		script_send_header(bulk, YAB_WIRE_ZERO, 0, i * RUN, RUN);
 	script_settle(base);
 	/* Behind the last fault to the end, then round to what is missing first. */
 	script_expect_request(bulk, PAGES - 9, 9);
-	script_expect_request(bulk, YAB_PAGER_WINDOW, YAB_PAGER_RUN);
+	script_expect_request(bulk, WINDOW, RUN);
 	fault(990);
 	script_settle(base);
 	script_expect_request(urgent, 990, 1);
-	script_send_header(bulk, YAB_WIRE_ZERO, 0, 3 * YAB_PAGER_RUN, YAB_PAGER_RUN);
+	script_send_header(bulk, YAB_WIRE_ZERO, 0, 3 * RUN, RUN);
 	script_settle(base);
 	/* Up to the page that is asked for already. */
-	script_expect_request(bulk, YAB_PAGER_WINDOW + YAB_PAGER_RUN, YAB_PAGER_RUN);
+	script_expect_request(bulk, WINDOW + RUN, RUN);
 	script_expect_request(bulk, 991, 9);
 }
 END_TEST
@@ -651,12 +693,12 @@ START_TEST(lost_in_mid_page)
 	/* Otherwise it is replaced. The sweep goes on, and takes the lost pages up last. */
 	connect_pager(YAB_WIRE_BULK);
 	ck_assert_int_eq(lost[YAB_WIRE_BULK], reported);
-	expect_window(YAB_PAGER_WINDOW);
+	expect_window(WINDOW);
 	fault(1);
 	script_settle(base);
 	script_expect_request(bulk, 1, 1);
 	for (uint64_t i = 0; i < 4; i++)
-		script_send_header(bulk, YAB_WIRE_ZERO, 0, 256 + i * YAB_PAGER_RUN, YAB_PAGER_RUN);
+		script_send_header(bulk, YAB_WIRE_ZERO, 0, 256 + i * RUN, RUN);
 	script_settle(base);
 	ck_assert_uint_eq(script_at(&memory, 1)[0], GUEST);
 	declared_count = 0;
@@ -716,24 +758,27 @@ START_TEST(declaring_is_tried_again)
 	script_settle(base);
 	ck_assert_uint_eq(statistics->present, 0);
 	/* Nothing is received any more, so nothing piles up. */
-	script_send_header(bulk, YAB_WIRE_ZERO, 0, 0, YAB_PAGER_RUN);
+	script_send_header(bulk, YAB_WIRE_ZERO, 0, 0, RUN);
 	script_settle(base);
 	ck_assert_uint_eq(statistics->zero_pages, 0);
 	while (declare_calls < 3)
 		event_base_loop(base, EVLOOP_ONCE);
 	ck_assert_int_eq(failures, 0);
-	/* A new connection has to wait, too. */
+	/* A new connection has to wait, too. What is here already is not asked for again. */
 	connect_pager(YAB_WIRE_URGENT);
-	script_expect_request(urgent, 1000, 1);
-	script_send_pages(urgent, 1000, 1, SEED);
+	script_expect_silence(urgent);
+	fault(1002);
+	script_settle(base);
+	script_expect_request(urgent, 1002, 1);
+	script_send_pages(urgent, 1002, 1, SEED);
 	script_settle(base);
 	ck_assert_uint_eq(statistics->data_pages, 1);
 	declare_error = 0;
 	while (!statistics->present)
 		event_base_loop(base, EVLOOP_ONCE);
 	script_settle(base);
-	ck_assert_uint_eq(statistics->present, 1 + YAB_PAGER_RUN);
-	ck_assert_uint_eq(statistics->duplicate_pages, 1);
+	ck_assert_uint_eq(statistics->present, 2 + RUN);
+	ck_assert_uint_eq(statistics->duplicate_pages, 0);
 	ck_assert_uint_eq(declared[0].page, 1000);
 	expect_filled(1000, 1);
 	ck_assert_int_eq(lost[YAB_WIRE_URGENT] + lost[YAB_WIRE_BULK], 0);
@@ -777,6 +822,176 @@ START_TEST(absurd_fault)
 	script_expect_request(urgent, 3, 1);
 	script_expect_silence(urgent);
 	ck_assert_int_eq(failures, 0);
+}
+END_TEST
+
+/* The answer to a survey are holes; what was not looked at yet is asked about next. */
+START_TEST(survey)
+{
+	connect_pager(YAB_WIRE_BULK);
+	expect_survey(bulk, 0);
+	for (uint64_t i = 0; i < WINDOW / RUN; i++)
+		script_expect_request(bulk, i * RUN, RUN);
+	script_send_header(bulk, YAB_WIRE_ZERO, 0, 10, 20);
+	script_send_header(bulk, YAB_WIRE_ZERO, 0, 300, 200);
+	script_settle(base);
+	ck_assert_uint_eq(statistics->present, 220);
+	script_expect_silence(bulk);
+	script_send_header(bulk, YAB_WIRE_SURVEYED, 0, 0, 600);
+	script_settle(base);
+	expect_survey(bulk, 600);
+	/* The pages that were on order come as ever; those that are holes are skipped. */
+	script_send_pages(bulk, 0, 32, SEED);
+	script_settle(base);
+	script_send_pages(bulk, 32, 32, SEED);
+	script_settle(base);
+	ck_assert_uint_eq(statistics->duplicate_pages, 20);
+	for (size_t i = 0; i < SCRIPT_PAGE; i++)
+		ck_assert_uint_eq(script_at(&memory, 10)[i], 0);
+	script_expect_request(bulk, WINDOW, 300 - WINDOW);
+	/* A lost connection takes the survey along. */
+	disconnect(&bulk);
+	connect_pager(YAB_WIRE_BULK);
+	expect_survey(bulk, 600);
+}
+END_TEST
+
+/* More gaps than one declaration has ranges: a ZERO frame is taken in several. */
+START_TEST(zero_frame_with_many_gaps)
+{
+	connect_pager(YAB_WIRE_URGENT);
+	for (uint64_t page = 0; page < PAGES; page += 2) {
+		fault(page);
+		script_settle(base);
+		script_expect_request(urgent, page, 1);
+		script_send_header(urgent, YAB_WIRE_ZERO, 0, page, 1);
+		script_settle(base);
+	}
+	ck_assert_uint_eq(statistics->present, PAGES / 2);
+	declared_count = 0;
+	declare_calls = 0;
+	connect_pager(YAB_WIRE_BULK);
+	expect_survey(bulk, 0);
+	script_send_header(bulk, YAB_WIRE_ZERO, 0, 0, PAGES);
+	script_settle(base);
+	ck_assert_uint_eq(declared_count, PAGES / 2);
+	ck_assert_int_gt(declare_calls, 1);
+	ck_assert_int_eq(completions, 1);
+}
+END_TEST
+
+/* A worker before this one brought pages: they are not asked for again. */
+START_TEST(goes_on_with_what_is_missing)
+{
+	yab_pager_free(pager);
+	present_from = 0;
+	present_end = PAGES - 10;
+	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, &ops, &lost);
+	ck_assert_ptr_nonnull(pager);
+	statistics = yab_pager_statistics(pager);
+	ck_assert_int_eq(yab_pager_start(pager), 0);
+	ck_assert_uint_eq(statistics->present, PAGES - 10);
+	connect_pager(YAB_WIRE_URGENT);
+	connect_pager(YAB_WIRE_BULK);
+	expect_survey(bulk, 0);
+	script_expect_request(bulk, PAGES - 10, 10);
+	script_expect_silence(bulk);
+	fault(5);
+	script_settle(base);
+	script_expect_silence(urgent);
+	script_send_header(bulk, YAB_WIRE_SURVEYED, 0, 0, PAGES);
+	script_send_pages(bulk, PAGES - 10, 10, SEED);
+	script_settle(base);
+	ck_assert_int_eq(completions, 1);
+}
+END_TEST
+
+/* All of them, even: it is complete at once, and says so. */
+START_TEST(has_nothing_left_to_do)
+{
+	yab_pager_free(pager);
+	present_from = 0;
+	present_end = PAGES;
+	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, &ops, &lost);
+	ck_assert_ptr_nonnull(pager);
+	statistics = yab_pager_statistics(pager);
+	ck_assert_int_eq(completions, 0);
+	ck_assert_int_eq(yab_pager_start(pager), 0);
+	ck_assert_int_eq(completions, 1);
+	ck_assert_uint_eq(statistics->present, PAGES);
+}
+END_TEST
+
+/* Several bulk connections share the window, and what one loses another one asks for. */
+START_TEST(several_bulk_connections)
+{
+	int ours[3], theirs;
+
+	for (unsigned int i = 0; i < 3; i++) {
+		script_pair(&ours[i], &theirs);
+		ck_assert_int_eq(yab_pager_connect(pager, YAB_WIRE_BULK, 13 + i, theirs), 0);
+	}
+	script_settle(base);
+	/* The first took all of the window; now the others have their turns. */
+	expect_survey(ours[0], 0);
+	for (uint64_t i = 0; i < WINDOW / RUN; i++)
+		script_expect_request(ours[0], i * RUN, RUN);
+	script_expect_silence(ours[1]);
+	script_send_header(ours[0], YAB_WIRE_SURVEYED, 0, 0, PAGES);
+	script_send_pages(ours[0], 0, 32, SEED);
+	script_settle(base);
+	script_send_pages(ours[0], 32, 32, SEED);
+	script_settle(base);
+	script_expect_request(ours[1], WINDOW, RUN);
+	script_expect_silence(ours[2]);
+	close(ours[0]);
+	script_settle(base);
+	ck_assert_int_eq(lost[YAB_WIRE_BULK], 1);
+	script_expect_request(ours[2], WINDOW + RUN, RUN);
+	script_expect_request(ours[1], WINDOW + 2 * RUN, RUN);
+	script_expect_request(ours[2], WINDOW + 3 * RUN, RUN);
+	script_expect_silence(ours[1]);
+	script_expect_silence(ours[2]);
+	close(ours[1]);
+	close(ours[2]);
+	script_settle(base);
+	ck_assert_int_eq(lost[YAB_WIRE_BULK], 3);
+	/* They come round again, and none is forgotten. */
+	connect_pager(YAB_WIRE_BULK);
+	while (statistics->present < PAGES) {
+		struct yab_wire_header header;
+
+		script_receive_header(bulk, YAB_WIRE_BULK, PAGES, &header);
+		script_send_header(bulk, YAB_WIRE_ZERO, 0, header.page, header.count);
+		script_settle(base);
+	}
+	ck_assert_uint_eq(statistics->duplicate_pages, 0);
+	ck_assert_int_eq(yab_pager_connect(pager, YAB_WIRE_BULK, YAB_WIRE_BULKS_MAX,
+					   dup(kernel)), -1);
+}
+END_TEST
+
+/* A limit stops the sweep and nobody who waits; without it the sweep goes on. */
+START_TEST(bandwidth)
+{
+	yab_pager_limit(pager, 1);
+	connect_pager(YAB_WIRE_URGENT);
+	connect_pager(YAB_WIRE_BULK);
+	/* The first window goes out before anything has been spent. */
+	expect_window(0);
+	script_send_pages(bulk, 0, 32, SEED);
+	script_settle(base);
+	script_send_pages(bulk, 32, 32, SEED);
+	script_settle(base);
+	script_expect_silence(bulk);
+	fault(1000);
+	script_settle(base);
+	script_expect_request(urgent, 1000, 1);
+	script_send_pages(urgent, 1000, 1, SEED);
+	script_settle(base);
+	ck_assert_uint_eq(statistics->urgent_pages, 1);
+	yab_pager_limit(pager, 0);
+	script_expect_request(bulk, 1001, RUN);
 }
 END_TEST
 
@@ -850,6 +1065,12 @@ int main(void)
 	tcase_add_test(tcase, declaring_fails);
 	tcase_add_test(tcase, torn_faults);
 	tcase_add_test(tcase, absurd_fault);
+	tcase_add_test(tcase, survey);
+	tcase_add_test(tcase, zero_frame_with_many_gaps);
+	tcase_add_test(tcase, goes_on_with_what_is_missing);
+	tcase_add_test(tcase, has_nothing_left_to_do);
+	tcase_add_test(tcase, several_bulk_connections);
+	tcase_add_test(tcase, bandwidth);
 	tcase_add_test(tcase, completion);
 	tcase_add_test(tcase, memory_too_short);
 	suite_add_tcase(suite, tcase);

@@ -74,7 +74,7 @@ START_TEST(offered)
 	struct meeting meeting;
 	int ours = open_meeting(&meeting);
 
-	ck_assert_ptr_nonnull(yab_handshake_offer(meeting.base, ours, "host2", YAB_WIRE_URGENT,
+	ck_assert_ptr_nonnull(yab_handshake_offer(meeting.base, ours, "host2", YAB_WIRE_URGENT, 0,
 						  token, PATIENCE_MS, on_greeted, &meeting));
 	script_settle(meeting.base);
 	ck_assert_int_eq(read(meeting.other, bytes, sizeof(bytes)), sizeof(bytes));
@@ -132,7 +132,7 @@ START_TEST(other_version)
 	int ours = open_meeting(&meeting);
 
 	if (_i)
-		yab_handshake_offer(meeting.base, ours, "host2:1", YAB_WIRE_CONTROL, NULL,
+		yab_handshake_offer(meeting.base, ours, "host2:1", YAB_WIRE_CONTROL, 0, NULL,
 				    PATIENCE_MS, on_greeted, &meeting);
 	else
 		yab_handshake_accept(meeting.base, ours, "host2:1", PATIENCE_MS, on_greeted,
@@ -140,7 +140,7 @@ START_TEST(other_version)
 	send_hello(&meeting, YAB_WIRE_VERSION + 1, YAB_WIRE_CONTROL);
 	ck_assert(meeting.settled);
 	ck_assert_int_eq(meeting.fd, -1);
-	ck_assert(strstr(meeting.error, "host2:1 speaks protocol version 2, this host 1: "));
+	ck_assert(strstr(meeting.error, "host2:1 speaks protocol version 3, this host 2: "));
 	/* Either way the other side learns our version before the connection ends. */
 	ck_assert_int_eq(read(meeting.other, bytes, sizeof(bytes)), YAB_WIRE_HELLO_SIZE);
 	ck_assert_int_eq(yab_wire_hello_decode(bytes, &hello), YAB_WIRE_OK);
@@ -156,15 +156,15 @@ static const struct {
 	{ "HTTP/1.1 400 Bad Request\r\n\r\n", "no yabusamed", 28 },
 	{ "SSH-2.0-", "no yabusamed", 8 },
 	{ "\0\0\0\0\0\0\0\0", "no yabusamed", 8 },
-	/* The right magic, then nonsense: role 0, role 9, reserved bits. */
-	{ "YABUSAME\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "makes no sense",
+	/* The right magic, then nonsense: role 0, role 9, a second control connection. */
+	{ "YABUSAME\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "makes no sense",
 	  40 },
-	{ "YABUSAME\1\0\11\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+	{ "YABUSAME\2\0\11\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
 	  "makes no sense", 40 },
-	{ "YABUSAME\1\0\1\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+	{ "YABUSAME\2\0\1\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
 	  "makes no sense", 40 },
 	/* Another role than was asked for. */
-	{ "YABUSAME\1\0\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+	{ "YABUSAME\2\0\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
 	  "makes no sense", 40 },
 };
 
@@ -173,7 +173,7 @@ START_TEST(no_yabusamed)
 	struct meeting meeting;
 	int ours = open_meeting(&meeting);
 
-	yab_handshake_offer(meeting.base, ours, "host2:1", YAB_WIRE_CONTROL, NULL, PATIENCE_MS,
+	yab_handshake_offer(meeting.base, ours, "host2:1", YAB_WIRE_CONTROL, 0, NULL, PATIENCE_MS,
 			    on_greeted, &meeting);
 	ck_assert_int_gt(write(meeting.other, strangers[_i].bytes, strangers[_i].length), 0);
 	script_settle(meeting.base);
@@ -189,7 +189,7 @@ START_TEST(closed)
 	struct meeting meeting;
 	int ours = open_meeting(&meeting);
 
-	yab_handshake_offer(meeting.base, ours, "host2:1", YAB_WIRE_CONTROL, NULL, PATIENCE_MS,
+	yab_handshake_offer(meeting.base, ours, "host2:1", YAB_WIRE_CONTROL, 0, NULL, PATIENCE_MS,
 			    on_greeted, &meeting);
 	shutdown(meeting.other, SHUT_WR);
 	script_settle(meeting.base);
@@ -217,7 +217,7 @@ START_TEST(cancelled)
 	int ours = open_meeting(&meeting);
 	uint8_t bytes[2 * YAB_WIRE_HELLO_SIZE];
 
-	yab_handshake_cancel(yab_handshake_offer(meeting.base, ours, "host2:1", YAB_WIRE_CONTROL,
+	yab_handshake_cancel(yab_handshake_offer(meeting.base, ours, "host2:1", YAB_WIRE_CONTROL, 0,
 						 NULL, PATIENCE_MS, on_greeted, &meeting));
 	ck_assert_int_eq(read(meeting.other, bytes, sizeof(bytes)), YAB_WIRE_HELLO_SIZE);
 	ck_assert_int_eq(read(meeting.other, bytes, sizeof(bytes)), 0);
@@ -245,7 +245,7 @@ START_TEST(refused)
 	snprintf(text, sizeof(text), "127.0.0.1:%d", ntohs(bound.sin_port));
 	ck_assert_int_eq(yab_address_parse(text, &address), 0);
 	dns = evdns_base_new(meeting.base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-	ck_assert_ptr_nonnull(yab_handshake_connect(meeting.base, dns, &address, YAB_WIRE_CONTROL,
+	ck_assert_ptr_nonnull(yab_handshake_connect(meeting.base, dns, &address, YAB_WIRE_CONTROL, 0,
 						    NULL, PATIENCE_MS, on_greeted, &meeting));
 	ck_assert(!meeting.settled);
 	while (!meeting.settled)

@@ -15,6 +15,7 @@
 #define PAGES		4096
 #define SEED		1
 #define GUEST		2
+#define BULKS		3
 
 /* Of 8 pages: five of data, a zero one that is no hole, two holes. */
 enum kind { DATA, ZEROED, HOLE };
@@ -25,7 +26,7 @@ static struct script_memory here, there;	/* source's, destination's */
 static struct event_base *base;
 static struct yab_source *source;
 static struct yab_pager *pager;
-static const struct yab_pager_statistics *statistics;
+static const struct yab_store_statistics *statistics;
 static int kernel, pager_fd;
 static int completions;
 static int losses;
@@ -37,7 +38,8 @@ static bool stamped[PAGES];
 static uint64_t declared;
 static uint64_t faults_left;
 /* The test's hold on the sockets that are in use, to break them. */
-static int holds[4] = { -1, -1, -1, -1 };
+static int holds[1 + BULKS] = { -1, -1, -1, -1 };
+static unsigned int bulks = 1;	/* connections of them that are made */
 static int breaks_left;
 static bool over_tcp;
 
@@ -82,8 +84,7 @@ static int on_declare(int fd, struct yab_range *ranges, size_t count)
 	}
 	if (breaks_left && script_random(&state) % 16 == 0) {
 		breaks_left--;
-		shutdown(holds[script_random(&state) % 2 ? YAB_WIRE_URGENT : YAB_WIRE_BULK],
-			 SHUT_RDWR);
+		shutdown(holds[script_random(&state) % (1 + bulks)], SHUT_RDWR);
 	}
 	return 0;
 }
@@ -108,35 +109,46 @@ static void tcp_pair(int *a, int *b)
 	close(listener);
 }
 
-static void connect_both(enum yab_wire_role role)
+static void connect_both(enum yab_wire_role role, unsigned int index)
 {
-	int ours, theirs;
+	int ours, theirs, *hold;
 
 	if (over_tcp)
 		tcp_pair(&ours, &theirs);
 	else
 		script_pair(&ours, &theirs);
-	if (holds[role] >= 0)
-		close(holds[role]);
-	holds[role] = dup(ours);
+	hold = &holds[role == YAB_WIRE_URGENT ? 0 : 1 + index];
+	if (*hold >= 0)
+		close(*hold);
+	*hold = dup(ours);
 	/* Each replaces what it has, whether it knows yet that it is broken or not. */
-	ck_assert_int_eq(yab_source_connect(source, role, theirs), 0);
-	ck_assert_int_eq(yab_pager_connect(pager, role, ours), 0);
+	ck_assert_int_eq(yab_source_connect(source, role, index, theirs), 0);
+	ck_assert_int_eq(yab_pager_connect(pager, role, index, ours), 0);
 }
 
-static void on_source_lost(enum yab_wire_role role, const char *error, void *arg)
+static void on_source_lost(enum yab_wire_role role, unsigned int index, const char *error,
+			   void *arg)
 {
+	(void)index;
 	(void)role;
 	(void)error;
 	(void)arg;
 }
 
-static void on_lost(enum yab_wire_role role, const char *error, void *arg)
+static int on_present(int fd, uint64_t page, uint64_t count, uint64_t *bits)
+{
+	(void)page;
+	ck_assert_int_eq(fd, pager_fd);
+	memset(bits, 0, (count + 63) / 64 * sizeof(*bits));
+	return 0;
+}
+
+static void on_lost(enum yab_wire_role role, unsigned int index, const char *error, void *arg)
 {
 	(void)error;
 	(void)arg;
 	losses++;
-	connect_both(role);
+	connect_both(role, index);
 }
 
 static void on_complete(void *arg)
@@ -154,6 +166,7 @@ static void on_failed(const char *error, void *arg)
 
 static const struct yab_pager_ops ops = {
 	.declare = on_declare,
+	.present = on_present,
 	.lost = on_lost,
 	.complete = on_complete,
 	.failed = on_failed,
@@ -181,8 +194,10 @@ static void make_pager(int fd)
 	pager = yab_pager_new(base, "test", there.fd, fd, PAGES, &ops, NULL);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
-	connect_both(YAB_WIRE_URGENT);
-	connect_both(YAB_WIRE_BULK);
+	ck_assert_int_eq(yab_pager_start(pager), 0);
+	connect_both(YAB_WIRE_URGENT, 0);
+	for (unsigned int i = 0; i < bulks; i++)
+		connect_both(YAB_WIRE_BULK, i);
 	yab_source_serve(source);
 }
 
@@ -195,8 +210,8 @@ static void teardown(void)
 	script_memory_drop(&there);
 	close(kernel);
 	close(pager_fd);
-	close(holds[YAB_WIRE_URGENT]);
-	close(holds[YAB_WIRE_BULK]);
+	for (unsigned int i = 0; i < 1 + bulks; i++)
+		close(holds[i]);
 }
 
 /* Nobody touches anything: the memories are the same, holes and all, nothing twice. */
@@ -220,8 +235,41 @@ START_TEST(undisturbed)
 	ck_assert_uint_eq(sent->data_pages, statistics->data_pages);
 	ck_assert_uint_eq(sent->zero_pages, statistics->zero_pages);
 	ck_assert_uint_eq(sent->bytes, statistics->bytes);
-	ck_assert_uint_eq(sent->bulk_requests, PAGES / YAB_PAGER_RUN);
+	ck_assert_uint_ge(sent->bulk_requests, PAGES / YAB_WIRE_PAGES_MAX);
 	ck_assert_int_eq(losses, 0);
+}
+END_TEST
+
+/* Nearly nothing: the holes are told in a few frames, and not asked for. */
+START_TEST(sparse)
+{
+	const uint64_t pages = 64ULL << 20;	/* 256 GiB */
+	const struct yab_source_statistics *sent;
+
+	yab_source_free(source);
+	script_memory_drop(&here);
+	script_memory_drop(&there);
+	script_memory_make(&here, pages);
+	script_memory_make(&there, pages);
+	for (uint64_t page = 1000; page < pages; page += pages / 50)
+		script_fill(script_at(&here, page), page, SEED);
+	source = yab_source_new(base, "test", here.fd, pages, on_source_lost, NULL);
+	ck_assert_ptr_nonnull(source);
+	sent = yab_source_statistics(source);
+	pager = yab_pager_new(base, "test", there.fd, -1, pages, &ops, NULL);
+	ck_assert_ptr_nonnull(pager);
+	statistics = yab_pager_statistics(pager);
+	ck_assert_int_eq(yab_pager_start(pager), 0);
+	connect_both(YAB_WIRE_URGENT, 0);
+	connect_both(YAB_WIRE_BULK, 0);
+	yab_source_serve(source);
+	event_base_dispatch(base);
+	ck_assert_int_eq(completions, 1);
+	ck_assert_uint_eq(statistics->present, pages);
+	for (uint64_t page = 1000; page < pages; page += pages / 50)
+		ck_assert(script_is_filled(script_at(&there, page), page, SEED));
+	ck_assert_uint_le(sent->bulk_requests, 1000);
+	ck_assert_uint_eq(sent->data_pages, 50);
 }
 END_TEST
 
@@ -252,6 +300,7 @@ START_TEST(busy_guest)
 {
 	state = 100 + (uint64_t)_i;
 	over_tcp = _i & 1;
+	bulks = _i & 2 ? BULKS : 1;
 	guest_is_there = true;
 	faults_left = 3000;
 	for (int i = 0; i < 20; i++)
@@ -270,6 +319,7 @@ START_TEST(busy_guest_and_broken_connections)
 {
 	state = 200 + (uint64_t)_i;
 	over_tcp = _i & 1;
+	bulks = _i & 2 ? BULKS : 1;
 	guest_is_there = true;
 	faults_left = 3000;
 	breaks_left = 40;
@@ -289,7 +339,8 @@ START_TEST(faults_alone)
 	pager = yab_pager_new(base, "test", there.fd, pager_fd, PAGES, &ops, NULL);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
-	connect_both(YAB_WIRE_URGENT);
+	ck_assert_int_eq(yab_pager_start(pager), 0);
+	connect_both(YAB_WIRE_URGENT, 0);
 	yab_source_serve(source);
 	state = 5;
 	for (uint64_t page = 0; page < PAGES; page++) {
@@ -314,6 +365,7 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_loop_test(tcase, undisturbed, 0, 2);
+	tcase_add_test(tcase, sparse);
 	tcase_add_test(tcase, holes_stay_holes);
 	tcase_add_loop_test(tcase, busy_guest, 0, 8);
 	tcase_add_loop_test(tcase, busy_guest_and_broken_connections, 0, 8);

@@ -35,8 +35,9 @@ static enum kind kind_of(uint64_t page)
 	return page < PATTERN_END ? pattern[page % 8] : DATA;
 }
 
-static void on_lost(enum yab_wire_role role, const char *error, void *arg)
+static void on_lost(enum yab_wire_role role, unsigned int index, const char *error, void *arg)
 {
+	ck_assert_uint_eq(index, 0);
 	ck_assert_ptr_eq(arg, &lost);
 	lost[role]++;
 	snprintf(lost_text, sizeof(lost_text), "%s", error);
@@ -47,7 +48,7 @@ static int connect_source(enum yab_wire_role role)
 	int ours, theirs;
 
 	script_pair(&ours, &theirs);
-	ck_assert_int_eq(yab_source_connect(source, role, theirs), 0);
+	ck_assert_int_eq(yab_source_connect(source, role, 0, theirs), 0);
 	return ours;
 }
 

@@ -8,6 +8,7 @@
 static const struct yab_wire_hello hello = {
 	.version = YAB_WIRE_VERSION,
 	.role = YAB_WIRE_BULK,
+	.index = 15,
 	.features = 0x8000000000000001ULL,
 	.token = "0123456789abcde",
 };
@@ -21,6 +22,7 @@ START_TEST(hello_round_trip)
 	ck_assert_int_eq(yab_wire_hello_decode(bytes, &in), YAB_WIRE_OK);
 	ck_assert_uint_eq(in.version, hello.version);
 	ck_assert_uint_eq(in.role, hello.role);
+	ck_assert_uint_eq(in.index, hello.index);
 	ck_assert_uint_eq(in.features, hello.features);
 	ck_assert_mem_eq(in.token, hello.token, YAB_WIRE_TOKEN_SIZE);
 }
@@ -31,7 +33,7 @@ START_TEST(hello_layout)
 {
 	uint8_t bytes[YAB_WIRE_HELLO_SIZE];
 	const uint8_t start[] = {
-		'Y', 'A', 'B', 'U', 'S', 'A', 'M', 'E', 1, 0, 3, 0, 0, 0, 0, 0,
+		'Y', 'A', 'B', 'U', 'S', 'A', 'M', 'E', 2, 0, 3, 0, 15, 0, 0, 0,
 		1, 0, 0, 0, 0, 0, 0, 0x80, '0', '1',
 	};
 
@@ -49,13 +51,16 @@ START_TEST(hello_hostile)
 	} cases[] = {
 		{ 0, 'y', YAB_WIRE_NOT_YABUSAME },
 		{ 7, 0, YAB_WIRE_NOT_YABUSAME },
-		{ 8, 2, YAB_WIRE_OTHER_VERSION },
+		{ 8, 1, YAB_WIRE_OTHER_VERSION },
 		{ 8, 0, YAB_WIRE_OTHER_VERSION },
 		{ 9, 1, YAB_WIRE_OTHER_VERSION },
 		{ 10, 0, YAB_WIRE_MALFORMED },
 		{ 10, 4, YAB_WIRE_MALFORMED },
 		{ 11, 1, YAB_WIRE_MALFORMED },
-		{ 12, 1, YAB_WIRE_MALFORMED },
+		/* only bulk connections are several */
+		{ 10, 2, YAB_WIRE_MALFORMED },
+		{ 10, 1, YAB_WIRE_MALFORMED },
+		{ 12, 16, YAB_WIRE_MALFORMED },
 		{ 15, 0x80, YAB_WIRE_MALFORMED },
 	};
 	uint8_t bytes[YAB_WIRE_HELLO_SIZE];
@@ -89,6 +94,8 @@ START_TEST(header_good)
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PAGES, 1048576, 0, 256) },
 		{ YAB_WIRE_URGENT, FRAME(YAB_WIRE_PAGES, 4096, 999, 1) },
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_ZERO, 0, 0, 1000) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SURVEY, 0, 0, 1000) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SURVEYED, 0, 999, 1) },
 	};
 	uint8_t bytes[YAB_WIRE_HEADER_SIZE];
 	struct yab_wire_header in;
@@ -130,7 +137,7 @@ START_TEST(header_hostile)
 		/* unknown types */
 		{ YAB_WIRE_CONTROL, FRAME(0, 0, 0, 0) },
 		{ YAB_WIRE_CONTROL, FRAME(6, 0, 0, 0) },
-		{ YAB_WIRE_BULK, FRAME(19, 0, 0, 1) },
+		{ YAB_WIRE_BULK, FRAME(21, 0, 0, 1) },
 		{ YAB_WIRE_BULK, FRAME(0xffff, 0, 0, 1) },
 		/* the wrong connection */
 		{ YAB_WIRE_CONTROL, FRAME(YAB_WIRE_REQUEST, 0, 0, 1) },
@@ -172,6 +179,9 @@ START_TEST(header_hostile)
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_ZERO, 0, 2, UINT64_MAX) },
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_ZERO, 0, 999, UINT64_MAX - 998) },
 		{ YAB_WIRE_URGENT, FRAME(YAB_WIRE_PAGES, 4096, 1000, 1) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SURVEY, 0, 0, 1001) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SURVEYED, 0, 1, 0) },
+		{ YAB_WIRE_CONTROL, FRAME(YAB_WIRE_SURVEY, 0, 0, 1) },
 	};
 	uint8_t bytes[YAB_WIRE_HEADER_SIZE];
 	struct yab_wire_header in;
@@ -233,10 +243,10 @@ int main(void)
 
 	tcase_add_test(tcase, hello_round_trip);
 	tcase_add_test(tcase, hello_layout);
-	tcase_add_loop_test(tcase, hello_hostile, 0, 10);
-	tcase_add_loop_test(tcase, header_good, 0, 12);
+	tcase_add_loop_test(tcase, hello_hostile, 0, 12);
+	tcase_add_loop_test(tcase, header_good, 0, 14);
 	tcase_add_test(tcase, header_layout);
-	tcase_add_loop_test(tcase, header_hostile, 0, 39);
+	tcase_add_loop_test(tcase, header_hostile, 0, 42);
 	tcase_add_test(tcase, header_random);
 	tcase_add_test(tcase, role_names);
 	suite_add_tcase(suite, tcase);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The destination's page service as the supervisor sees it: the region, its worker, and
+ * the connections that the worker is given. The counterpart of the source's supply.
+ *
+ * Until yab_demand_persist() the loss of the worker is the end. After it (a guest
+ * runs here and waits for its pages) another worker attaches to the region and goes on
+ * with what is missing, with back-off, for as long as it takes.
+ */
+#ifndef YAB_DAEMON_DEMAND_H
+#define YAB_DAEMON_DEMAND_H
+
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wire.h"
+
+struct yab_demand;
+
+/*
+ * A callback may come from within yab_demand_connect() and yab_demand_persist(), never
+ * from another call. The demand may be freed from within interrupted() and ended() only,
+ * and from interrupted() only before yab_demand_persist().
+ */
+struct yab_demand_ops {
+	/* Counters as worker.h lists them, over all workers that there were. Borrowed. */
+	void (*statistics)(json_t *statistics, void *arg);
+	/* A connection is lost; the source makes a new one. */
+	void (*lost)(enum yab_wire_role role, unsigned int index, const char *error, void *arg);
+	/* The worker is lost. If the demand is persistent, another one follows. */
+	void (*interrupted)(const char *error, void *arg);
+	/* Every page is present. Perhaps before yab_demand_persist(). */
+	void (*complete)(void *arg);
+	/* After yab_demand_kill(): the worker is reaped, and holds nothing any more. */
+	void (*ended)(void *arg);
+};
+
+/*
+ * Makes memory and region NAME and starts the worker. *memory_fd becomes the memory file,
+ * which is the caller's. NULL with one line in @error.
+ */
+struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint64_t size,
+				  const struct yab_demand_ops *ops, void *arg, int *memory_fd,
+				  char *error, size_t error_size);
+/*
+ * Without ops. A worker whose region is not complete goes on by itself if @goes_on, as
+ * long as it has connections.
+ */
+void yab_demand_free(struct yab_demand *demand, bool goes_on);
+/* ended() follows, from the event loop; nothing else does. */
+void yab_demand_kill(struct yab_demand *demand);
+/* Is there no worker process? */
+bool yab_demand_is_gone(const struct yab_demand *demand);
+
+/* The guest is here for good: the sweep may start, and what is lost is replaced. */
+void yab_demand_persist(struct yab_demand *demand);
+/* May a page connection come now? */
+bool yab_demand_takes(const struct yab_demand *demand);
+/*
+ * A page connection after its hellos. Takes @fd over. Bulk ones are kept from the worker
+ * until yab_demand_persist(): the sweep would only be in the way of the device state,
+ * and of the pages that loading it waits for, while the guest is stopped.
+ */
+void yab_demand_connect(struct yab_demand *demand, enum yab_wire_role role, unsigned int index,
+			int fd);
+/* Bytes a second for the sweep; 0: no limit. */
+void yab_demand_limit(struct yab_demand *demand, uint64_t bandwidth);
+
+#endif /* YAB_DAEMON_DEMAND_H */

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "intake.h"
+#include "log.h"
+
+/* Pages that one recvmsg() takes at most. */
+#define YAB_INTAKE_AIM		32
+/* Requests that are written at once. */
+#define YAB_INTAKE_REQUESTS	64
+
+static const bool yab_intake_moves[YAB_INTAKE_STATES][YAB_INTAKE_STATES] = {
+	[YAB_INTAKE_CLOSED] = {
+		[YAB_INTAKE_HEADER] = true,
+	},
+	[YAB_INTAKE_HEADER] = {
+		[YAB_INTAKE_PAYLOAD] = true,
+		[YAB_INTAKE_ZERO] = true,
+		[YAB_INTAKE_TEXT] = true,
+		[YAB_INTAKE_CLOSED] = true,
+	},
+	[YAB_INTAKE_PAYLOAD] = {
+		[YAB_INTAKE_HEADER] = true,
+		[YAB_INTAKE_CLOSED] = true,
+	},
+	[YAB_INTAKE_ZERO] = {
+		[YAB_INTAKE_HEADER] = true,
+		[YAB_INTAKE_CLOSED] = true,
+	},
+	[YAB_INTAKE_TEXT] = {
+		[YAB_INTAKE_CLOSED] = true,
+	},
+};
+
+static void yab_intake_move(struct yab_intake *intake, enum yab_intake_state state)
+{
+	if (!yab_intake_moves[intake->state][state])
+		yab_log_error(NULL, "bug: %s connection %u moves from state %d to %d",
+			      yab_wire_role_name(intake->socket.role), intake->index,
+			      intake->state, state);
+	intake->state = state;
+}
+
+void yab_intake_init(struct yab_intake *intake, enum yab_wire_role role, unsigned int index,
+		     struct yab_store *store, struct yab_window *window,
+		     void (*lost)(struct yab_intake *intake, const char *error), void *owner)
+{
+	memset(intake, 0, sizeof(*intake));
+	yab_socket_init(&intake->socket, role);
+	intake->index = index;
+	intake->store = store;
+	intake->window = window;
+	intake->lost = lost;
+	intake->owner = owner;
+}
+
+int yab_intake_open(struct yab_intake *intake, struct event_base *base, int fd,
+		    event_callback_fn readable, event_callback_fn writable)
+{
+	yab_intake_close(intake);
+	if (yab_socket_open(&intake->socket, base, fd, readable, writable, intake) < 0)
+		return -1;
+	yab_intake_move(intake, YAB_INTAKE_HEADER);
+	return 0;
+}
+
+void yab_intake_close(struct yab_intake *intake)
+{
+	uint64_t page, count;
+
+	if (intake->state == YAB_INTAKE_CLOSED)
+		return;
+	yab_intake_move(intake, YAB_INTAKE_CLOSED);
+	yab_socket_close(&intake->socket);
+	while (yab_requests_drop(&intake->requests, &page, &count)) {
+		yab_pagemap_forget(&intake->store->map, page, count, intake->socket.role);
+		if (intake->window)
+			yab_window_dropped(intake->window, count);
+	}
+	yab_requests_reset(&intake->requests);
+	intake->header_size = 0;
+	intake->surveyed = 0;
+}
+
+bool yab_intake_is_open(const struct yab_intake *intake)
+{
+	return intake->state != YAB_INTAKE_CLOSED;
+}
+
+static void yab_intake_lose(struct yab_intake *intake, const char *error)
+{
+	yab_intake_close(intake);
+	intake->lost(intake, error);
+}
+
+/* The peer broke the protocol. */
+static void yab_intake_reject(struct yab_intake *intake, const char *error)
+{
+	if (!intake->requests.sent_bytes)
+		yab_socket_refuse(&intake->socket, error);
+	yab_intake_lose(intake, error);
+}
+
+void yab_intake_await_data(struct yab_intake *intake, bool on)
+{
+	if (yab_intake_is_open(intake) && yab_socket_await_data(&intake->socket, on) < 0)
+		yab_intake_lose(intake, "no memory to wait for it");
+}
+
+bool yab_intake_is_full(const struct yab_intake *intake)
+{
+	return yab_requests_is_full(&intake->requests);
+}
+
+void yab_intake_ask(struct yab_intake *intake, uint64_t page, uint64_t count, uint64_t most)
+{
+	yab_requests_add(&intake->requests, page, count, most);
+	yab_pagemap_ask(&intake->store->map, page, count, intake->socket.role);
+	if (intake->window)
+		yab_window_asked(intake->window, count);
+}
+
+void yab_intake_write(struct yab_intake *intake)
+{
+	uint8_t bytes[YAB_INTAKE_REQUESTS * YAB_WIRE_HEADER_SIZE];
+	size_t size;
+	ssize_t n;
+
+	if (!yab_intake_is_open(intake))
+		return;
+	while ((size = yab_requests_encode(&intake->requests, bytes, sizeof(bytes)))) {
+		n = yab_socket_send(&intake->socket, bytes, size, false);
+		if (n < 0) {
+			yab_intake_lose(intake, yab_socket_reason(errno));
+			return;
+		}
+		if (n == 0)
+			break;
+		yab_requests_wrote(&intake->requests, (size_t)n);
+	}
+	if (yab_socket_await_room(&intake->socket, size != 0) < 0)
+		yab_intake_lose(intake, "no memory to wait for it");
+}
+
+static void yab_intake_take_text(struct yab_intake *intake)
+{
+	char text[YAB_SOCKET_TEXT_SIZE];
+
+	if (intake->received < intake->frame.length)
+		return;
+	yab_socket_quote(text, "source", intake->text, intake->frame.length);
+	yab_intake_lose(intake, text);
+}
+
+/* Pages that were asked for have come. */
+static void yab_intake_answered(struct yab_intake *intake, uint64_t pages)
+{
+	struct timespec now;
+
+	if (!intake->window || !pages)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	yab_window_arrived(intake->window, pages,
+			   (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+}
+
+/* Settles a ZERO frame, as much of it as the store has room for. */
+static void yab_intake_take_zero(struct yab_intake *intake)
+{
+	const struct yab_wire_header *frame = &intake->frame;
+	uint64_t done;
+
+	if (yab_store_clear(intake->store, frame->page + intake->settled,
+			    frame->count - intake->settled, intake->socket.role, &done) < 0) {
+		yab_intake_lose(intake, yab_socket_reason(errno));
+		return;
+	}
+	intake->settled += done;
+	if (intake->settled < frame->count)
+		return;
+	yab_intake_answered(intake, yab_requests_answer(&intake->requests, frame));
+	yab_intake_move(intake, YAB_INTAKE_HEADER);
+}
+
+/* A whole header is there. */
+static void yab_intake_take_header(struct yab_intake *intake)
+{
+	struct yab_wire_header *frame = &intake->frame;
+
+	intake->header_size = 0;
+	intake->received = 0;
+	intake->settled = 0;
+	if (yab_wire_header_decode(intake->header, intake->socket.role, intake->store->map.pages,
+				   frame) != YAB_WIRE_OK) {
+		yab_intake_reject(intake, "malformed frame from the source");
+		return;
+	}
+	switch (frame->type) {
+	case YAB_WIRE_ERROR:
+		yab_intake_move(intake, YAB_INTAKE_TEXT);
+		yab_intake_take_text(intake);
+		return;
+	case YAB_WIRE_REQUEST:
+	case YAB_WIRE_SURVEY:
+		yab_intake_reject(intake, "source asks for pages");
+		return;
+	}
+	if (!yab_requests_expect(&intake->requests, frame)) {
+		yab_intake_reject(intake, "source sent pages that were not asked for next");
+		return;
+	}
+	switch (frame->type) {
+	case YAB_WIRE_PAGES:
+		yab_intake_move(intake, YAB_INTAKE_PAYLOAD);
+		break;
+	case YAB_WIRE_ZERO:
+		yab_intake_move(intake, YAB_INTAKE_ZERO);
+		yab_intake_take_zero(intake);
+		break;
+	case YAB_WIRE_SURVEYED:
+		yab_requests_answer(&intake->requests, frame);
+		intake->surveyed = frame->page + frame->count;
+		break;
+	}
+}
+
+/*
+ * Where the next bytes of a PAGES frame go: each page to its place, or to scratch if
+ * it is present (see store.h). Returns how many of @iov are used; *size becomes the
+ * bytes they hold.
+ */
+static size_t yab_intake_aim(struct yab_intake *intake, struct iovec *iov, size_t *size)
+{
+	const size_t left = intake->frame.length - intake->received;
+	size_t used = 0;
+
+	*size = 0;
+	for (int i = 0; i < YAB_INTAKE_AIM && *size < left; i++) {
+		const size_t at = intake->received + *size;
+		const size_t offset = at % YAB_WIRE_PAGE_SIZE;
+		const size_t length = YAB_WIRE_PAGE_SIZE - offset;
+		const uint64_t page = intake->frame.page + at / YAB_WIRE_PAGE_SIZE;
+		uint8_t *place = yab_store_place(intake->store, page) + offset;
+
+		*size += length;
+		if (used && (uint8_t *)iov[used - 1].iov_base + iov[used - 1].iov_len == place) {
+			iov[used - 1].iov_len += length;
+			continue;
+		}
+		iov[used].iov_base = place;
+		iov[used].iov_len = length;
+		used++;
+	}
+	return used;
+}
+
+/* @size bytes went where yab_intake_aim() said. */
+static void yab_intake_take_payload(struct yab_intake *intake, size_t size)
+{
+	const size_t first = intake->received / YAB_WIRE_PAGE_SIZE;
+	const size_t end = (intake->received + size) / YAB_WIRE_PAGE_SIZE;
+	const struct yab_wire_header *frame = &intake->frame;
+
+	intake->received += size;
+	intake->store->statistics.bytes += size;
+	for (size_t i = first; i < end; i++)
+		yab_store_settle(intake->store, frame->page + i, intake->socket.role);
+	if (intake->received < frame->length)
+		return;
+	yab_intake_answered(intake, yab_requests_answer(&intake->requests, frame));
+	yab_intake_move(intake, YAB_INTAKE_HEADER);
+}
+
+size_t yab_intake_receive(struct yab_intake *intake)
+{
+	struct iovec iov[YAB_INTAKE_AIM + 1];
+	size_t used = 0, size = 0;
+	ssize_t n;
+
+	switch (intake->state) {
+	case YAB_INTAKE_ZERO:
+		yab_intake_take_zero(intake);
+		return YAB_WIRE_HEADER_SIZE;
+	case YAB_INTAKE_PAYLOAD:
+		used = yab_intake_aim(intake, iov, &size);
+		if (intake->received + size < intake->frame.length)
+			break;
+		/* The next header comes along with the end of the payload. */
+		/* fall through */
+	case YAB_INTAKE_HEADER:
+		iov[used].iov_base = intake->header + intake->header_size;
+		iov[used++].iov_len = sizeof(intake->header) - intake->header_size;
+		break;
+	case YAB_INTAKE_TEXT:
+		iov[used].iov_base = intake->text + intake->received;
+		iov[used++].iov_len = intake->frame.length - intake->received;
+		break;
+	case YAB_INTAKE_CLOSED:
+	case YAB_INTAKE_STATES:
+		return 0;
+	}
+	n = yab_socket_receive(&intake->socket, iov, used);
+	if (n < 0)
+		yab_intake_lose(intake, yab_socket_reason(errno));
+	if (n <= 0)
+		return 0;
+	if (intake->state == YAB_INTAKE_TEXT) {
+		intake->received += (size_t)n;
+		yab_intake_take_text(intake);
+		return (size_t)n;
+	}
+	if (size > (size_t)n)
+		size = (size_t)n;
+	if (size)
+		yab_intake_take_payload(intake, size);
+	intake->header_size += (size_t)n - size;
+	if (intake->header_size == sizeof(intake->header))
+		yab_intake_take_header(intake);
+	return (size_t)n;
+}

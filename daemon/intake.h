@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One page connection of the destination: the requests on it, and the frames that
+ * answer them, which go to the store.
+ */
+#ifndef YAB_DAEMON_INTAKE_H
+#define YAB_DAEMON_INTAKE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "request.h"
+#include "socket.h"
+#include "store.h"
+#include "window.h"
+
+/* What comes next on the connection. */
+enum yab_intake_state {
+	YAB_INTAKE_CLOSED,
+	YAB_INTAKE_HEADER,
+	YAB_INTAKE_PAYLOAD,	/* of a PAGES frame */
+	YAB_INTAKE_ZERO,	/* a ZERO frame is being settled; nothing is received */
+	YAB_INTAKE_TEXT,	/* of an ERROR frame */
+	YAB_INTAKE_STATES,
+};
+
+struct yab_intake {
+	struct yab_store *store;
+	struct yab_window *window;	/* paces it; NULL: nothing does */
+	struct yab_socket socket;
+	unsigned int index;		/* among those of its role */
+	enum yab_intake_state state;
+	struct yab_requests requests;
+
+	uint8_t header[YAB_WIRE_HEADER_SIZE];
+	size_t header_size;	/* received of it */
+	struct yab_wire_header frame;
+	size_t received;	/* of the frame's payload or text */
+	uint64_t settled;	/* pages of a ZERO frame */
+	uint64_t surveyed;	/* holes before this page are known, says the last SURVEYED */
+	uint8_t text[YAB_WIRE_ERROR_MAX];
+
+	/* The connection is lost: told once, closed by then. May be given a new one. */
+	void (*lost)(struct yab_intake *intake, const char *error);
+	void *owner;
+};
+
+/* Without a connection. @name of the connection in messages is its role and index. */
+void yab_intake_init(struct yab_intake *intake, enum yab_wire_role role, unsigned int index,
+		     struct yab_store *store, struct yab_window *window,
+		     void (*lost)(struct yab_intake *intake, const char *error), void *owner);
+/* Takes @fd over, in place of the connection there is. 0, or -1 with errno. */
+int yab_intake_open(struct yab_intake *intake, struct event_base *base, int fd,
+		    event_callback_fn readable, event_callback_fn writable);
+/* Without telling. What was asked for is missing again. */
+void yab_intake_close(struct yab_intake *intake);
+bool yab_intake_is_open(const struct yab_intake *intake);
+
+/* Room for requests, and pages on order. */
+bool yab_intake_is_full(const struct yab_intake *intake);
+void yab_intake_ask(struct yab_intake *intake, uint64_t page, uint64_t count, uint64_t most);
+/* Writes what was asked for, as far as the socket takes it. */
+void yab_intake_write(struct yab_intake *intake);
+/*
+ * One recvmsg(), for which the store must have room. Returns the bytes dealt with,
+ * 0 if there were none or the connection was lost.
+ */
+size_t yab_intake_receive(struct yab_intake *intake);
+void yab_intake_await_data(struct yab_intake *intake, bool on);
+
+#endif /* YAB_DAEMON_INTAKE_H */
