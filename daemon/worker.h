@@ -8,16 +8,19 @@
  *   {"type": "start", "side": "source", "vm": NAME, "pages": N}   fds: memory
  *   {"type": "start", "side": "destination", "vm": NAME, "pages": N}
  *						fds: memory[, pager]
- *   {"type": "connection", "role": "urgent"|"bulk"}		fds: socket
- *	The hellos were exchanged. A new connection of a role replaces the old.
+ *	What the region has already is taken over.
+ *   {"type": "connection", "role": "urgent"|"bulk", "index": N}	fds: socket
+ *	The hellos were exchanged. A new connection replaces the old of its role and index.
  *   {"type": "serve"}		source only: the guest is stopped, pages may be
  *				read from now on. Requests wait until then.
+ *   {"type": "limit", "bandwidth": N}	destination only: bytes a second for the sweep,
+ *				0 for no limit
  *
  * Worker to supervisor:
  *   {"type": "statistics", ...}	see below; on change, at most 5 a second,
  *				and right before "complete"
- *   {"type": "lost", "role": "urgent"|"bulk", "error": TEXT}	a connection
- *				ended; the worker waits for another one
+ *   {"type": "lost", "role": "urgent"|"bulk", "index": N, "error": TEXT}	a
+ *				connection ended; the worker waits for another one
  *   {"type": "complete"}	destination only: every page is present
  *   {"type": "failed", "error": TEXT}	cannot go on (start message or a file
  *				descriptor unusable); the worker then exits with 1
