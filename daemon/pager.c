@@ -2,22 +2,27 @@
 /*
  * Why a page that is declared is never overwritten
  *
- * Pages are received into their final place, without a buffer between. A page may
- * arrive twice: it was on its way on the bulk connection when somebody touched it,
- * so it was asked for on the urgent one as well. Once it is declared, the guest
- * writes to it, and the second copy must not undo that.
+ * Pages are received into a buffer and written to the memory file. A page may arrive
+ * twice: it was on its way on the bulk connection when somebody touched it, so it was
+ * asked for on the urgent one as well. Once it is declared, the guest writes to it, and
+ * the second copy must not undo that.
  *
  * 1. Whether a page is present is known from the pagemap, and only this (single)
  *    thread changes that: when a declaration has succeeded.
- * 2. yab_pager_aim() looks it up for every page anew before each recvmsg(), also for a
- *    page of which half has arrived: bytes of a page that is present go to a
- *    scratch page. Nothing is declared during a recvmsg().
+ * 2. yab_pager_store() looks it up for every page before it writes, also for a page of
+ *    which half has arrived, and leaves out the bytes of a page that is present. Nothing
+ *    is declared while it writes.
  * 3. So the place of a page is written to only while the page is not present, and
  *    a page is never not present again. (1, 2)
  * 4. A page that is not present when its last byte has been received was not present
- *    before either, so all its bytes went to its place, not to scratch: it is whole and
- *    can be declared. That another connection wrote some of the same bytes in
- *    between does no harm, for the source's memory stands still.
+ *    before either, so all its bytes went to its place: it is whole and can be
+ *    declared. That another connection wrote some of the same bytes in between does no
+ *    harm, for the source's memory stands still.
+ *
+ * Why not straight into a mapping of the file: there each new page would be cleared
+ * before it is overwritten, and cost a fault, which together take twice as long as the
+ * copy out of a buffer that is in the processor's cache (docs/measurements.md). Nor are
+ * there page tables of the size of the guest, or stores that find no memory.
  *
  * Zero pages follow the same rule: only pages that are not present are cleared.
  */
@@ -27,7 +32,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,14 +42,14 @@
 #include "socket.h"
 #include "touch.h"
 
-/* Pages that one recvmsg() takes at most. */
-#define YAB_PAGER_AIM		32
+/* What one recvmsg() takes at most: well within a processor's second cache. */
+#define YAB_PAGER_BUFFER	(32 * YAB_WIRE_PAGE_SIZE)
 /*
  * Bytes that a connection receives before the event loop looks for other work. Bulk:
  * what one recvmsg() takes, some 50 us of copying; an urgent page waits no longer than
  * that. Urgent: only so that faults and messages are seen, too.
  */
-#define YAB_PAGER_BULK_SLICE	(YAB_PAGER_AIM * YAB_WIRE_PAGE_SIZE)
+#define YAB_PAGER_BULK_SLICE	YAB_PAGER_BUFFER
 #define YAB_PAGER_URGENT_SLICE	1048576
 /* Faults that are read at once. */
 #define YAB_PAGER_FAULTS	128
@@ -123,7 +127,6 @@ struct yab_pager {
 	const char *vm;
 	int memory_fd;
 	int pager_fd;
-	uint8_t *memory;	/* the view that is not trapped */
 	const struct yab_pager_ops *ops;
 	void *arg;
 
@@ -142,7 +145,7 @@ struct yab_pager {
 	struct yab_touches touches;
 	struct yab_histogram latency;
 	struct yab_pager_statistics statistics;
-	uint8_t scratch[YAB_WIRE_PAGE_SIZE];	/* written to, never read */
+	uint8_t buffer[YAB_PAGER_BUFFER];	/* between one recvmsg() and its store */
 };
 
 static struct yab_pager_link *yab_pager_link(struct yab_pager *pager, enum yab_wire_role role)
@@ -403,40 +406,56 @@ static void yab_pager_take_header(struct yab_pager_link *link)
 	yab_requests_answer(&link->requests, frame->count);
 }
 
-/*
- * Where the next bytes of a PAGES frame go: each page to its place, or to scratch if
- * it is present (see the top of this file). Returns how many of @iov are used; *size
- * becomes the bytes they hold.
- */
-static size_t yab_pager_aim(struct yab_pager_link *link, struct iovec *iov, size_t *size)
+/* Writes to the memory file at byte @at. 0, or -1 with errno. */
+static int yab_pager_write_memory(struct yab_pager *pager, const uint8_t *bytes, size_t size,
+				  uint64_t at)
 {
-	struct yab_pager *pager = link->pager;
-	const size_t left = link->frame.length - link->received;
-	size_t used = 0;
+	while (size) {
+		const ssize_t n = pwrite(pager->memory_fd, bytes, size, (off_t)at);
 
-	*size = 0;
-	for (int i = 0; i < YAB_PAGER_AIM && *size < left; i++) {
-		const size_t at = link->received + *size;
-		const size_t offset = at % YAB_WIRE_PAGE_SIZE;
-		const size_t length = YAB_WIRE_PAGE_SIZE - offset;
-		const uint64_t page = link->frame.page + at / YAB_WIRE_PAGE_SIZE;
-		uint8_t *place = pager->memory + page * YAB_WIRE_PAGE_SIZE + offset;
-
-		if (yab_pagemap_is_present(&pager->map, page))
-			place = pager->scratch + offset;
-		*size += length;
-		if (used && (uint8_t *)iov[used - 1].iov_base + iov[used - 1].iov_len == place) {
-			iov[used - 1].iov_len += length;
+		if (n < 0 && errno == EINTR)
 			continue;
+		if (n <= 0) {
+			if (!n)
+				errno = EIO;
+			return -1;
 		}
-		iov[used].iov_base = place;
-		iov[used].iov_len = length;
-		used++;
+		bytes += n;
+		size -= (size_t)n;
+		at += (uint64_t)n;
 	}
-	return used;
+	return 0;
 }
 
-/* @size bytes went where yab_pager_aim() said. */
+/*
+ * Puts the next @size bytes of a PAGES frame, which are in the buffer, into place, but
+ * for those of pages that are present (see the top of this file). 0, or -1 with errno.
+ */
+static int yab_pager_store(struct yab_pager_link *link, size_t size)
+{
+	struct yab_pager *pager = link->pager;
+	const uint64_t start = link->frame.page * YAB_WIRE_PAGE_SIZE + link->received;
+	size_t from = 0, to = 0;
+
+	/* [from, to) is looked at and to be written. */
+	while (to < size) {
+		const uint64_t at = start + to;
+		size_t length = YAB_WIRE_PAGE_SIZE - at % YAB_WIRE_PAGE_SIZE;
+
+		if (length > size - to)
+			length = size - to;
+		to += length;
+		if (!yab_pagemap_is_present(&pager->map, at / YAB_WIRE_PAGE_SIZE))
+			continue;
+		if (yab_pager_write_memory(pager, pager->buffer + from, to - length - from,
+					   start + from) < 0)
+			return -1;
+		from = to;
+	}
+	return yab_pager_write_memory(pager, pager->buffer + from, to - from, start + from);
+}
+
+/* @size bytes are in place. */
 static void yab_pager_take_payload(struct yab_pager_link *link, size_t size)
 {
 	const size_t first = link->received / YAB_WIRE_PAGE_SIZE;
@@ -461,12 +480,17 @@ static void yab_pager_take_payload(struct yab_pager_link *link, size_t size)
  */
 static size_t yab_pager_receive(struct yab_pager_link *link)
 {
-	struct iovec iov[YAB_PAGER_AIM + 1];
+	struct iovec iov[2];
 	size_t used = 0, size = 0;
 	ssize_t n;
 
-	if (link->state == YAB_PAGER_LINK_PAYLOAD)
-		used = yab_pager_aim(link, iov, &size);
+	if (link->state == YAB_PAGER_LINK_PAYLOAD) {
+		size = link->frame.length - link->received;
+		if (size > sizeof(link->pager->buffer))
+			size = sizeof(link->pager->buffer);
+		iov[used].iov_base = link->pager->buffer;
+		iov[used++].iov_len = size;
+	}
 	if (link->state == YAB_PAGER_LINK_TEXT) {
 		iov[used].iov_base = link->text + link->received;
 		iov[used++].iov_len = link->frame.length - link->received;
@@ -488,6 +512,10 @@ static size_t yab_pager_receive(struct yab_pager_link *link)
 	}
 	if (size > (size_t)n)
 		size = (size_t)n;
+	if (size && yab_pager_store(link, size) < 0) {
+		yab_pager_lose(link, yab_socket_reason(errno));
+		return 0;
+	}
 	if (size)
 		yab_pager_take_payload(link, size);
 	link->header_size += (size_t)n - size;
@@ -689,11 +717,15 @@ struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int mem
 {
 	struct yab_pager *pager;
 	struct stat st;
-	void *memory;
-	int error;
+	int error, flags;
 
-	if (fstat(memory_fd, &st) < 0)
+	flags = fcntl(memory_fd, F_GETFL);
+	if (flags < 0 || fstat(memory_fd, &st) < 0)
 		return NULL;
+	if ((flags & O_ACCMODE) != O_RDWR) {
+		errno = EACCES;
+		return NULL;
+	}
 	if (!pages || st.st_size < 0 || pages > (uint64_t)st.st_size / YAB_WIRE_PAGE_SIZE) {
 		errno = EINVAL;
 		return NULL;
@@ -703,15 +735,10 @@ struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int mem
 		return NULL;
 	if (yab_pagemap_init(&pager->map, pages) < 0)
 		goto free_pager;
-	memory = mmap(NULL, pages * YAB_WIRE_PAGE_SIZE, PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_NORESERVE, memory_fd, 0);
-	if (memory == MAP_FAILED)
-		goto release_map;
 	pager->base = base;
 	pager->vm = vm;
 	pager->memory_fd = memory_fd;
 	pager->pager_fd = pager_fd;
-	pager->memory = memory;
 	pager->ops = ops;
 	pager->arg = arg;
 	pager->state = YAB_PAGER_FILLING;
@@ -719,11 +746,9 @@ struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int mem
 	yab_pager_link_init(pager, YAB_WIRE_BULK, YAB_PAGER_BULK_SLICE);
 	evtimer_assign(&pager->retry, base, yab_pager_on_retry, pager);
 	if (yab_pager_listen(pager) < 0)
-		goto unmap;
+		goto release_map;
 	return pager;
 
-unmap:
-	munmap(memory, pages * YAB_WIRE_PAGE_SIZE);
 release_map:
 	yab_pagemap_release(&pager->map);
 free_pager:
@@ -742,7 +767,6 @@ void yab_pager_free(struct yab_pager *pager)
 	if (pager->pager_fd >= 0)
 		event_del(&pager->fault);
 	event_del(&pager->retry);
-	munmap(pager->memory, pager->map.pages * YAB_WIRE_PAGE_SIZE);
 	yab_pagemap_release(&pager->map);
 	free(pager);
 }
