@@ -47,7 +47,9 @@ struct yab_source_link {
 	uint64_t at;
 	uint64_t end;
 	unsigned char resident[YAB_WIRE_PAGES_MAX];	/* mincore() of [first, end) */
-	uint64_t hole_end;	/* pages [at, hole_end) are a hole, if there are any */
+	/* The hole that was seen last, [hole, hole_end): it stays one, the guest is stopped. */
+	uint64_t hole;
+	uint64_t hole_end;
 
 	/* The frame being written. */
 	uint8_t header[YAB_WIRE_HEADER_SIZE];
@@ -106,6 +108,7 @@ static void yab_source_reset(struct yab_source_link *link)
 	link->tail = 0;
 	link->at = 0;
 	link->end = 0;
+	link->hole = 0;
 	link->hole_end = 0;
 	link->header_left = 0;
 	link->payload_left = 0;
@@ -191,13 +194,15 @@ static bool yab_source_is_zero(struct yab_source_link *link, uint64_t page)
 	static const uint8_t zeros[YAB_WIRE_PAGE_SIZE];
 	struct yab_source *source = link->source;
 
-	if (page < link->hole_end)
+	if (page >= link->hole && page < link->hole_end)
 		return true;
 	if (!(link->resident[page - link->first] & 1)) {
 		const off_t at = (off_t)(page * YAB_WIRE_PAGE_SIZE);
 		/* The offset is shared with nobody who uses it: QEMU maps its memory. */
 		const off_t data = lseek(source->memory_fd, at, SEEK_DATA);
 
+		link->hole = page;
+		link->hole_end = page;
 		if (data < 0 && errno == ENXIO)
 			link->hole_end = source->pages;
 		else if (data >= 0)
@@ -220,7 +225,9 @@ static bool yab_source_next_request(struct yab_source_link *link)
 	link->first = request->page;
 	link->at = request->page;
 	link->end = request->page + request->count;
-	link->hole_end = 0;
+	/* In a large hole nobody asks the kernel. */
+	if (link->at >= link->hole && link->end <= link->hole_end)
+		return true;
 	if (mincore((void *)(source->memory + request->page * YAB_WIRE_PAGE_SIZE),
 		    request->count * YAB_WIRE_PAGE_SIZE, link->resident) < 0)
 		memset(link->resident, 0, sizeof(link->resident));
