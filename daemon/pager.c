@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "memory.h"
 #include "pagemap.h"
 #include "pager.h"
 #include "request.h"
@@ -317,24 +318,11 @@ static void yab_pager_settle(struct yab_pager_link *link, uint64_t page)
 	};
 }
 
-/* 0, or -1 with errno. */
-static int yab_pager_punch(struct yab_pager *pager, uint64_t page)
-{
-	int ret;
-
-	do {
-		ret = fallocate(pager->memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				(off_t)(page * YAB_WIRE_PAGE_SIZE), YAB_WIRE_PAGE_SIZE);
-	} while (ret < 0 && errno == EINTR);
-	return ret;
-}
-
 /*
  * Makes those of [page, page + count) zero that are not present. Nearly always they
  * are holes and that is that. A page that a lost connection, another connection or
  * a worker before this one left half received is not a hole: the file is asked,
- * nobody's memory of it. A system call punches the hole, for a store that finds no
- * memory would be a signal, not an error. 0, or -1 with errno.
+ * nobody's memory of it. 0, or -1 with errno.
  */
 static int yab_pager_clear(struct yab_pager *pager, uint64_t page, uint64_t count)
 {
@@ -349,7 +337,8 @@ static int yab_pager_clear(struct yab_pager *pager, uint64_t page, uint64_t coun
 		page = (uint64_t)data / YAB_WIRE_PAGE_SIZE;
 		if (page >= end)
 			break;
-		if (!yab_pagemap_is_present(&pager->map, page) && yab_pager_punch(pager, page) < 0)
+		if (!yab_pagemap_is_present(&pager->map, page) &&
+		    yab_memory_punch(pager->memory_fd, page) < 0)
 			return -1;
 		page++;
 	}
@@ -406,27 +395,6 @@ static void yab_pager_take_header(struct yab_pager_link *link)
 	yab_requests_answer(&link->requests, frame->count);
 }
 
-/* Writes to the memory file at byte @at. 0, or -1 with errno. */
-static int yab_pager_write_memory(struct yab_pager *pager, const uint8_t *bytes, size_t size,
-				  uint64_t at)
-{
-	while (size) {
-		const ssize_t n = pwrite(pager->memory_fd, bytes, size, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			if (!n)
-				errno = EIO;
-			return -1;
-		}
-		bytes += n;
-		size -= (size_t)n;
-		at += (uint64_t)n;
-	}
-	return 0;
-}
-
 /*
  * Puts the next @size bytes of a PAGES frame, which are in the buffer, into place, but
  * for those of pages that are present (see the top of this file). 0, or -1 with errno.
@@ -447,12 +415,12 @@ static int yab_pager_store(struct yab_pager_link *link, size_t size)
 		to += length;
 		if (!yab_pagemap_is_present(&pager->map, at / YAB_WIRE_PAGE_SIZE))
 			continue;
-		if (yab_pager_write_memory(pager, pager->buffer + from, to - length - from,
-					   start + from) < 0)
+		if (yab_memory_write(pager->memory_fd, pager->buffer + from, to - length - from,
+				     start + from) < 0)
 			return -1;
 		from = to;
 	}
-	return yab_pager_write_memory(pager, pager->buffer + from, to - from, start + from);
+	return yab_memory_write(pager->memory_fd, pager->buffer + from, to - from, start + from);
 }
 
 /* @size bytes are in place. */
