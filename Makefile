@@ -10,7 +10,7 @@ BUILD := $(CURDIR)/build
 VERSION := 0.1
 
 .DEFAULT_GOAL := all
-.PHONY: all modules daemon kselftest lab-tools unit setup check check-full demo bench bench-kernel bench-kernel-programs lint install clean help
+.PHONY: all modules daemon kselftest lab-tools unit setup check check-full demo bench bench-kernel bench-kernel-programs bench-pages lint install clean help
 
 all: daemon kselftest ## daemons and tools, the module's tests, and the module if it can be built here
 	@if [ -e $(KDIR)/Makefile ]; then $(MAKE) modules; else \
@@ -68,6 +68,10 @@ bench: setup ## the migration figures of docs/measurements.md
 
 bench-kernel: setup ## the instructions in docs/measurements.md: faults, mappings, dirty tracking
 	@tests/bench/kernel/run
+
+bench-pages: ## the page service without module and VM: rate beside iperf3's, memory (SIZE= ROUNDS= ...)
+	@tests/lab/setup --with iperf3
+	@tests/bench/pages/run
 
 lint: ## style and static checks
 	@tests/lint

@@ -6,8 +6,6 @@
 #include "intake.h"
 #include "log.h"
 
-/* Pages that one recvmsg() takes at most. */
-#define YAB_INTAKE_AIM		32
 /* Requests that are written at once. */
 #define YAB_INTAKE_REQUESTS	64
 
@@ -226,56 +224,32 @@ static void yab_intake_take_header(struct yab_intake *intake)
 	}
 }
 
-/*
- * Where the next bytes of a PAGES frame go: each page to its place, or to scratch if
- * it is present (see store.h). Returns how many of @iov are used; *size becomes the
- * bytes they hold.
- */
-static size_t yab_intake_aim(struct yab_intake *intake, struct iovec *iov, size_t *size)
+/* The next @size bytes of a PAGES frame are in the buffer. False if that lost us. */
+static bool yab_intake_take_payload(struct yab_intake *intake, size_t size)
 {
-	const size_t left = intake->frame.length - intake->received;
-	size_t used = 0;
-
-	*size = 0;
-	for (int i = 0; i < YAB_INTAKE_AIM && *size < left; i++) {
-		const size_t at = intake->received + *size;
-		const size_t offset = at % YAB_WIRE_PAGE_SIZE;
-		const size_t length = YAB_WIRE_PAGE_SIZE - offset;
-		const uint64_t page = intake->frame.page + at / YAB_WIRE_PAGE_SIZE;
-		uint8_t *place = yab_store_place(intake->store, page) + offset;
-
-		*size += length;
-		if (used && (uint8_t *)iov[used - 1].iov_base + iov[used - 1].iov_len == place) {
-			iov[used - 1].iov_len += length;
-			continue;
-		}
-		iov[used].iov_base = place;
-		iov[used].iov_len = length;
-		used++;
-	}
-	return used;
-}
-
-/* @size bytes went where yab_intake_aim() said. */
-static void yab_intake_take_payload(struct yab_intake *intake, size_t size)
-{
+	const struct yab_wire_header *frame = &intake->frame;
 	const size_t first = intake->received / YAB_WIRE_PAGE_SIZE;
 	const size_t end = (intake->received + size) / YAB_WIRE_PAGE_SIZE;
-	const struct yab_wire_header *frame = &intake->frame;
 
+	if (yab_store_write(intake->store, frame->page * YAB_WIRE_PAGE_SIZE + intake->received,
+			    size) < 0) {
+		yab_intake_lose(intake, yab_socket_reason(errno));
+		return false;
+	}
 	intake->received += size;
 	intake->store->statistics.bytes += size;
 	for (size_t i = first; i < end; i++)
 		yab_store_settle(intake->store, frame->page + i, intake->socket.role);
 	if (intake->received < frame->length)
-		return;
+		return true;
 	yab_intake_answered(intake, yab_requests_answer(&intake->requests, frame));
 	yab_intake_move(intake, YAB_INTAKE_HEADER);
+	return true;
 }
 
 size_t yab_intake_receive(struct yab_intake *intake)
 {
-	struct iovec iov[YAB_INTAKE_AIM + 1];
+	struct iovec iov[2];
 	size_t used = 0, size = 0;
 	ssize_t n;
 
@@ -284,7 +258,11 @@ size_t yab_intake_receive(struct yab_intake *intake)
 		yab_intake_take_zero(intake);
 		return YAB_WIRE_HEADER_SIZE;
 	case YAB_INTAKE_PAYLOAD:
-		used = yab_intake_aim(intake, iov, &size);
+		size = intake->frame.length - intake->received;
+		if (size > sizeof(intake->store->buffer))
+			size = sizeof(intake->store->buffer);
+		iov[used].iov_base = intake->store->buffer;
+		iov[used++].iov_len = size;
 		if (intake->received + size < intake->frame.length)
 			break;
 		/* The next header comes along with the end of the payload. */
@@ -313,8 +291,8 @@ size_t yab_intake_receive(struct yab_intake *intake)
 	}
 	if (size > (size_t)n)
 		size = (size_t)n;
-	if (size)
-		yab_intake_take_payload(intake, size);
+	if (size && !yab_intake_take_payload(intake, size))
+		return 0;
 	intake->header_size += (size_t)n - size;
 	if (intake->header_size == sizeof(intake->header))
 		yab_intake_take_header(intake);

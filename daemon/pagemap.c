@@ -122,12 +122,15 @@ uint64_t yab_pagemap_mark_present(struct yab_pagemap *map, uint64_t page, uint64
 
 		fresh_pages += yab_pagemap_popcount(fresh);
 		map->idle -= yab_pagemap_popcount(fresh & ~yab_pagemap_any_asked(map, word));
+		/* Words that stay zero are not written to: they cost no memory (calloc()). */
 		for (int i = 0; i < YAB_PAGEMAP_ROLES; i++) {
 			map->unmet[i] -= yab_pagemap_popcount(fresh & map->wanted_bits[word] &
 							      ~map->asked_bits[i][word]);
-			map->asked_bits[i][word] &= ~fresh;
+			if (map->asked_bits[i][word] & fresh)
+				map->asked_bits[i][word] &= ~fresh;
 		}
-		map->wanted_bits[word] &= ~fresh;
+		if (map->wanted_bits[word] & fresh)
+			map->wanted_bits[word] &= ~fresh;
 		map->present_bits[word] |= fresh;
 	}
 	map->present += fresh_pages;

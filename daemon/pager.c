@@ -17,7 +17,7 @@
  * what one recvmsg() takes, some 50 us of copying; an urgent page waits no longer than
  * that. Urgent: only so that faults and messages are seen, too.
  */
-#define YAB_PAGER_BULK_SLICE	131072
+#define YAB_PAGER_BULK_SLICE	YAB_STORE_BUFFER
 #define YAB_PAGER_URGENT_SLICE	1048576
 /* Faults that are read at once. */
 #define YAB_PAGER_FAULTS	128

@@ -41,7 +41,7 @@ struct yab_pager_ops {
 };
 
 /*
- * @memory_fd is a shmem file of at least @pages pages, @pager_fd the region's pager fd
+ * @memory_fd, open for both, is a shmem file of at least @pages pages, @pager_fd the region's pager fd
  * (non-blocking), or -1 where nobody touches the memory before it is complete.
  * Both are borrowed and must stay open. @vm is for the log. NULL with errno.
  */

@@ -54,7 +54,9 @@ struct yab_source_link {
 	uint64_t at;
 	uint64_t end;
 	unsigned char resident[YAB_WIRE_PAGES_MAX];	/* mincore() of [first, end) */
-	uint64_t hole_end;	/* pages [at, hole_end) are a hole, if there are any */
+	/* The hole that was seen last, [hole, hole_end): it stays one, the guest is stopped. */
+	uint64_t hole;
+	uint64_t hole_end;
 	bool is_survey;		/* what is being answered */
 
 	/* The frame being written. */
@@ -109,6 +111,7 @@ static void yab_source_reset(struct yab_source_link *link)
 	link->tail = 0;
 	link->at = 0;
 	link->end = 0;
+	link->hole = 0;
 	link->hole_end = 0;
 	link->is_survey = false;
 	link->header_left = 0;
@@ -208,9 +211,10 @@ static bool yab_source_is_zero(struct yab_source_link *link, uint64_t page)
 	static const uint8_t zeros[YAB_WIRE_PAGE_SIZE];
 	struct yab_source *source = link->source;
 
-	if (page < link->hole_end)
+	if (page >= link->hole && page < link->hole_end)
 		return true;
 	if (!(link->resident[page - link->first] & 1)) {
+		link->hole = page;
 		link->hole_end = yab_source_hole_end(source, page);
 		if (page < link->hole_end)
 			return true;
@@ -230,9 +234,11 @@ static bool yab_source_next_request(struct yab_source_link *link)
 	link->first = request->page;
 	link->at = request->page;
 	link->end = request->page + request->count;
-	link->hole_end = 0;
 	link->is_survey = request->is_survey;
 	if (link->is_survey)
+		return true;
+	/* In a large hole nobody asks the kernel. */
+	if (link->at >= link->hole && link->end <= link->hole_end)
 		return true;
 	if (mincore((void *)(source->memory + request->page * YAB_WIRE_PAGE_SIZE),
 		    request->count * YAB_WIRE_PAGE_SIZE, link->resident) < 0)

@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "memory.h"
 #include "store.h"
 
 /*
@@ -42,13 +42,17 @@ static int yab_store_adopt(struct yab_store *store, yab_store_present_cb present
 int yab_store_init(struct yab_store *store, int memory_fd, int pager_fd, uint64_t pages,
 		   yab_store_declare_cb declare, yab_store_present_cb present)
 {
+	const int flags = fcntl(memory_fd, F_GETFL);
 	struct stat st;
-	void *memory;
 	int error;
 
 	memset(store, 0, sizeof(*store));
-	if (fstat(memory_fd, &st) < 0)
+	if (flags < 0 || fstat(memory_fd, &st) < 0)
 		return -1;
+	if ((flags & O_ACCMODE) != O_RDWR) {
+		errno = EACCES;
+		return -1;
+	}
 	if (!pages || st.st_size < 0 || pages > (uint64_t)st.st_size / YAB_WIRE_PAGE_SIZE) {
 		errno = EINVAL;
 		return -1;
@@ -60,11 +64,6 @@ int yab_store_init(struct yab_store *store, int memory_fd, int pager_fd, uint64_
 		return -1;
 	if (pager_fd >= 0 && yab_store_adopt(store, present) < 0)
 		goto release_map;
-	memory = mmap(NULL, pages * YAB_WIRE_PAGE_SIZE, PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_NORESERVE, memory_fd, 0);
-	if (memory == MAP_FAILED)
-		goto release_map;
-	store->memory = memory;
 	return 0;
 
 release_map:
@@ -76,7 +75,6 @@ release_map:
 
 void yab_store_release(struct yab_store *store)
 {
-	munmap(store->memory, store->map.pages * YAB_WIRE_PAGE_SIZE);
 	yab_pagemap_release(&store->map);
 }
 
@@ -85,11 +83,26 @@ bool yab_store_has_room(const struct yab_store *store)
 	return store->range_count + YAB_STORE_SPARE <= YAB_RANGES_MAX;
 }
 
-uint8_t *yab_store_place(struct yab_store *store, uint64_t page)
+int yab_store_write(struct yab_store *store, uint64_t at, size_t size)
 {
-	if (yab_pagemap_is_present(&store->map, page))
-		return store->scratch;
-	return store->memory + page * YAB_WIRE_PAGE_SIZE;
+	size_t from = 0, to = 0;
+
+	/* [from, to) is looked at and to be written. */
+	while (to < size) {
+		const uint64_t next = at + to;
+		size_t length = YAB_WIRE_PAGE_SIZE - next % YAB_WIRE_PAGE_SIZE;
+
+		if (length > size - to)
+			length = size - to;
+		to += length;
+		if (!yab_pagemap_is_present(&store->map, next / YAB_WIRE_PAGE_SIZE))
+			continue;
+		if (yab_memory_write(store->memory_fd, store->buffer + from, to - length - from,
+				     at + from) < 0)
+			return -1;
+		from = to;
+	}
+	return yab_memory_write(store->memory_fd, store->buffer + from, to - from, at + from);
 }
 
 static void yab_store_count(struct yab_store *store, uint64_t pages, enum yab_wire_role role)
@@ -126,25 +139,11 @@ void yab_store_settle(struct yab_store *store, uint64_t page, enum yab_wire_role
 		yab_store_add(store, page, 1);
 }
 
-/* 0, or -1 with errno. */
-static int yab_store_punch(struct yab_store *store, uint64_t page, uint64_t count)
-{
-	int ret;
-
-	do {
-		ret = fallocate(store->memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				(off_t)(page * YAB_WIRE_PAGE_SIZE),
-				(off_t)(count * YAB_WIRE_PAGE_SIZE));
-	} while (ret < 0 && errno == EINTR);
-	return ret;
-}
-
 /*
  * Makes [page, page + count) zero, none of which is present. Nearly always they
  * are holes and that is that. A page that a lost connection, another connection or
  * a worker before this one left half received is not a hole: the file is asked,
- * nobody's memory of it. A system call punches the hole, for a store that finds no
- * memory would be a signal, not an error. 0, or -1 with errno.
+ * nobody's memory of it. 0, or -1 with errno.
  */
 static int yab_store_empty(struct yab_store *store, uint64_t page, uint64_t count)
 {
@@ -154,7 +153,7 @@ static int yab_store_empty(struct yab_store *store, uint64_t page, uint64_t coun
 		return errno == ENXIO ? 0 : -1;
 	if ((uint64_t)data / YAB_WIRE_PAGE_SIZE >= page + count)
 		return 0;
-	return yab_store_punch(store, page, count);
+	return yab_memory_punch(store->memory_fd, page, count);
 }
 
 int yab_store_clear(struct yab_store *store, uint64_t page, uint64_t count,

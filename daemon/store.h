@@ -5,22 +5,27 @@
  *
  * Why a page that is declared is never overwritten
  *
- * Pages are received into their final place, without a buffer between. A page may
- * arrive twice: it was on its way on a bulk connection when somebody touched it,
- * so it was asked for on the urgent one as well. Once it is declared, the guest
- * writes to it, and the second copy must not undo that.
+ * Pages are received into a buffer and written to the memory file. A page may arrive
+ * twice: it was on its way on a bulk connection when somebody touched it, so it was
+ * asked for on the urgent one as well. Once it is declared, the guest writes to it, and
+ * the second copy must not undo that.
  *
  * 1. Whether a page is present is known from the pagemap, and only this (single)
  *    thread changes that: when a declaration has succeeded.
- * 2. Before each recvmsg() yab_store_place() looks it up anew for every page, also for
- *    a page of which half has arrived: bytes of a page that is present go to a
- *    scratch page. Nothing is declared during a recvmsg().
+ * 2. yab_store_write() looks it up for every page before it writes, also for a page of
+ *    which half has arrived, and leaves out the bytes of a page that is present. Nothing
+ *    is declared while it writes.
  * 3. So the place of a page is written to only while the page is not present, and
  *    a page is never not present again. (1, 2)
  * 4. A page that is not present when its last byte has been received was not present
- *    before either, so all its bytes went to its place, not to scratch: it is whole and
- *    can be declared. That another connection wrote some of the same bytes in
- *    between does no harm, for the source's memory stands still.
+ *    before either, so all its bytes went to its place: it is whole and can be
+ *    declared. That another connection wrote some of the same bytes in between does no
+ *    harm, for the source's memory stands still.
+ *
+ * Why not straight into a mapping of the file: there each new page would be cleared
+ * before it is overwritten, and cost a fault, which together take twice as long as the
+ * copy out of a buffer that is in the processor's cache (docs/measurements.md). Nor are
+ * there page tables of the size of the guest, or stores that find no memory.
  *
  * Zero pages follow the same rule: only pages that are not present are cleared.
  */
@@ -37,6 +42,9 @@
 #include "pagemap.h"
 #include "touch.h"
 #include "wire.h"
+
+/* What one recvmsg() takes at most: well within a processor's second cache. */
+#define YAB_STORE_BUFFER	(32 * YAB_WIRE_PAGE_SIZE)
 
 /* Counted since the process began, but for @present. */
 struct yab_store_statistics {
@@ -57,7 +65,6 @@ typedef int (*yab_store_present_cb)(int pager_fd, uint64_t page, uint64_t count,
 struct yab_store {
 	int memory_fd;
 	int pager_fd;		/* -1: nobody touches the memory before it is complete */
-	uint8_t *memory;	/* the view that is not trapped */
 	yab_store_declare_cb declare;
 	struct yab_pagemap map;
 
@@ -68,11 +75,11 @@ struct yab_store {
 	struct yab_touches touches;
 	struct yab_histogram latency;	/* from the first touch to the declaration */
 	struct yab_store_statistics statistics;
-	uint8_t scratch[YAB_WIRE_PAGE_SIZE];	/* written to, never read */
+	uint8_t buffer[YAB_STORE_BUFFER];	/* between a recvmsg() and its write */
 };
 
 /*
- * Borrows both descriptors. Pages that the region has already are taken over.
+ * Borrows both descriptors; the memory file must be open for reading and writing. Pages that the region has already are taken over.
  * 0, or -1 with errno; all memory is allocated here.
  */
 int yab_store_init(struct yab_store *store, int memory_fd, int pager_fd, uint64_t pages,
@@ -82,8 +89,11 @@ void yab_store_release(struct yab_store *store);
 /* May another frame's pages be settled? If not, declare first. */
 bool yab_store_has_room(const struct yab_store *store);
 
-/* Where the next bytes of @page go. The answer holds for one recvmsg(). */
-uint8_t *yab_store_place(struct yab_store *store, uint64_t page);
+/*
+ * Puts the first @size bytes of the buffer into place, which begins with byte @at of the
+ * region, but for those of pages that are present. 0, or -1 with errno.
+ */
+int yab_store_write(struct yab_store *store, uint64_t at, size_t size);
 /* All bytes of @page have arrived, on a connection of @role. */
 void yab_store_settle(struct yab_store *store, uint64_t page, enum yab_wire_role role);
 /*

@@ -2,6 +2,7 @@
 /* The destination worker against a source, a kernel and a guest that are played. */
 #define _GNU_SOURCE 1
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -1027,6 +1028,40 @@ START_TEST(completion)
 }
 END_TEST
 
+/* As when there is no memory for a page: nothing of the frame is declared. */
+START_TEST(memory_refuses_content)
+{
+	connect_pager(YAB_WIRE_BULK);
+	expect_window(0);
+	script_send_pages(bulk, 0, 4, SEED);
+	script_settle(base);
+	ck_assert_uint_eq(statistics->present, 4);
+	ck_assert_int_eq(fcntl(memory.fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+	script_send_pages(bulk, 4, 4, SEED);
+	script_settle(base);
+	ck_assert_int_eq(lost[YAB_WIRE_BULK], 1);
+	ck_assert_str_eq(lost_text, "Operation not permitted");
+	ck_assert_int_eq(failures, 0);
+	ck_assert_uint_eq(statistics->present, 4);
+	ck_assert_uint_eq(declared_count, 1);
+	ck_assert_uint_eq(declared[0].count, 4);
+}
+END_TEST
+
+START_TEST(memory_not_writable)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", memory.fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_ptr_null(yab_pager_new(base, "test", fd, -1, PAGES, &ops, &lost));
+	ck_assert_int_eq(errno, EACCES);
+	close(fd);
+}
+END_TEST
+
 START_TEST(memory_too_short)
 {
 	ck_assert_ptr_null(yab_pager_new(base, "test", memory.fd, -1, PAGES + 1, &ops, &lost));
@@ -1072,6 +1107,8 @@ int main(void)
 	tcase_add_test(tcase, several_bulk_connections);
 	tcase_add_test(tcase, bandwidth);
 	tcase_add_test(tcase, completion);
+	tcase_add_test(tcase, memory_refuses_content);
+	tcase_add_test(tcase, memory_not_writable);
 	tcase_add_test(tcase, memory_too_short);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);

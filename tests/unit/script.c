@@ -15,7 +15,7 @@
 void script_memory_make(struct script_memory *memory, uint64_t pages)
 {
 	memory->pages = pages;
-	memory->fd = memfd_create("script", MFD_CLOEXEC);
+	memory->fd = memfd_create("script", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	ck_assert_int_ge(memory->fd, 0);
 	ck_assert_int_eq(ftruncate(memory->fd, (off_t)(pages * SCRIPT_PAGE)), 0);
 	memory->bytes = mmap(NULL, pages * SCRIPT_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,

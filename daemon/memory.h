@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A region's memory file, written to by system calls: a store into a mapping of it that
+ * finds no memory would be a signal, not an error.
+ */
+#ifndef YAB_DAEMON_MEMORY_H
+#define YAB_DAEMON_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* All of @bytes to byte @at. 0, or -1 with errno, and a part may be written then. */
+int yab_memory_write(int fd, const void *bytes, size_t size, uint64_t at);
+/* Makes @count pages a hole. 0, or -1 with errno. */
+int yab_memory_punch(int fd, uint64_t page, uint64_t count);
+
+#endif /* YAB_DAEMON_MEMORY_H */
