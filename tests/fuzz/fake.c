@@ -33,7 +33,6 @@ struct yab_qemu {
 
 struct monitor fake_monitor = { .fd = -1, .passed_fd = -1 };
 const uint8_t fake_token[YAB_WIRE_TOKEN_SIZE] = "0123456789abcdef";
-const char fake_token_text[] = "30313233343536373839616263646566";
 
 static struct event_base *fake_base;
 static struct yab_qemu *fake_qemu;
@@ -85,6 +84,21 @@ int __wrap_yab_region_create(const char *name, uint64_t size, int memory_fd, uid
 	(void)error;
 	(void)error_size;
 	return dup(memory_fd);
+}
+
+/*
+ * Time does not pass in a run. What is only to be tried again a little later is tried
+ * again at once; what is waited for longer is as if it never came.
+ */
+#define FAKE_SOON_US	200000
+
+int __wrap_event_add(struct event *event, const struct timeval *timeout)
+{
+	static const struct timeval now = { 0 };
+
+	if (timeout && !timeout->tv_sec && timeout->tv_usec < FAKE_SOON_US)
+		timeout = &now;
+	return __real_event_add(event, timeout);
 }
 
 /* The worker */

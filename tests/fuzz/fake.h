@@ -17,7 +17,11 @@ extern struct monitor fake_monitor;	/* QEMU's end */
 
 /* All tokens are this one. */
 extern const uint8_t fake_token[YAB_WIRE_TOKEN_SIZE];
-extern const char fake_token_text[];
+#define FAKE_TOKEN_TEXT	"30313233343536373839616263646566"
+
+/* libevent's, and what is called in its place. */
+int __real_event_add(struct event *event, const struct timeval *timeout);
+int __wrap_event_add(struct event *event, const struct timeval *timeout);
 
 void fake_begin(struct event_base *base);
 /* Closes what is left. After the supervisor's parts were freed. */

@@ -126,6 +126,31 @@ void fuzz_discard(int fd)
 		;
 }
 
+static int fuzz_lowest;		/* descriptor that was free */
+
+static int fuzz_lowest_free(void)
+{
+	const int fd = fcntl(STDIN_FILENO, F_DUPFD, 0);
+
+	fuzz_check(fd >= 0, "no descriptor: %s", strerror(errno));
+	close(fd);
+	return fd;
+}
+
+void fuzz_note_descriptors(void)
+{
+	fuzz_lowest = fuzz_lowest_free();
+}
+
+void fuzz_check_descriptors(void)
+{
+	static bool first = true;
+
+	fuzz_check(first || fuzz_lowest_free() == fuzz_lowest, "descriptor %d is left open",
+		   fuzz_lowest);
+	first = false;
+}
+
 static char fuzz_folder_path[64];
 
 static void fuzz_remove_folder(void)
@@ -133,7 +158,7 @@ static void fuzz_remove_folder(void)
 	static const char * const names[] = { "vm.json", "vm.log", YAB_API_SOCKET };
 	char path[128];
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		snprintf(path, sizeof(path), "%s/%s", fuzz_folder_path, names[i]);
 		unlink(path);
 	}
@@ -143,7 +168,8 @@ static void fuzz_remove_folder(void)
 const char *fuzz_folder(void)
 {
 	static const char text[] =
-		"{\"name\": \"vm\", \"memory\": \"1M\", \"qemu\": [\"q\", \"${memory}\", \"${incoming}\", \"${monitor}\"]}";
+		"{\"name\": \"vm\", \"memory\": \"1M\", "
+		"\"qemu\": [\"q\", \"${memory}\", \"${incoming}\", \"${monitor}\"]}";
 	char path[128];
 	int fd;
 

@@ -15,6 +15,7 @@
 #include "../../daemon/wire.h"
 
 #define FUZZ_PAGE	YAB_WIRE_PAGE_SIZE
+#define ARRAY_SIZE(array)	(sizeof(array) / sizeof((array)[0]))
 
 /* What libFuzzer calls. */
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -51,6 +52,13 @@ void fuzz_pair(int type, int *ours, int *theirs);
 size_t fuzz_send(int fd, const void *bytes, size_t size);
 /* Reads and forgets. */
 void fuzz_discard(int fd);
+
+/*
+ * At the beginning and at the end of each run: it must leave no descriptor open, but for
+ * those that the first one makes for all. (Between runs libFuzzer opens some, too.)
+ */
+void fuzz_note_descriptors(void);
+void fuzz_check_descriptors(void);
 
 /* For sockets; with the description of a VM named vm in it. Gone at the program's end. */
 const char *fuzz_folder(void);

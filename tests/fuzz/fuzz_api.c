@@ -186,11 +186,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_input input = { data, size };
 	uint8_t what;
 
+	fuzz_note_descriptors();
 	folder = fuzz_folder();
 	what = fuzz_byte(&input);
 	if (what % 2)
 		try_yabctl(&input, what);
 	else
 		try_daemon(&input);
+	fuzz_check_descriptors();
 	return 0;
 }

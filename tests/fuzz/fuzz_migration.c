@@ -26,19 +26,21 @@
 
 #define STEPS_MAX	150
 #define CALLERS		3
-#define TOKEN		"\"token\": \"30313233343536373839616263646566\""
-#define INSTANCE	"\"instance\": \"30313233343536373839616263646566\""
+#define TOKEN		"\"token\": \"" FAKE_TOKEN_TEXT "\""
+#define INSTANCE	"\"instance\": \"" FAKE_TOKEN_TEXT "\""
 
 /* What a good other side says, and what a bad one might. */
 static const char * const calls[] = {
-	"{\"call\": \"prepare\", \"cookie\": {\"protocol\": 1, \"vm\": \"vm\", \"memory\": 1048576, \"page_size\": 4096}}",
+	"{\"call\": \"prepare\", \"cookie\": "
+	"{\"protocol\": 1, \"vm\": \"vm\", \"memory\": 1048576, \"page_size\": 4096}}",
 	"{\"call\": \"finish\", " TOKEN ", \"cookie\": {\"paused\": false, \"pages\": 256}}",
 	"{\"call\": \"finish\", " TOKEN ", \"cookie\": {\"paused\": true, \"pages\": 256}}",
 	"{\"call\": \"abort\", " TOKEN "}",
 	"{\"call\": \"attach\", " TOKEN ", " INSTANCE "}",
 	"{\"call\": \"confirm\", " TOKEN "}",
 	"{\"call\": \"finish\", " TOKEN ", \"cookie\": {\"pages\": 255}}",
-	"{\"call\": \"prepare\", \"cookie\": {\"protocol\": 1, \"vm\": \"vm\", \"memory\": 4096, \"page_size\": 4096}}",
+	"{\"call\": \"prepare\", \"cookie\": "
+	"{\"protocol\": 1, \"vm\": \"vm\", \"memory\": 4096, \"page_size\": 4096}}",
 	"{\"call\": \"attach\", " INSTANCE "}",
 	"{\"call\": \"destroy\", " TOKEN "}",
 };
@@ -50,7 +52,8 @@ static const struct {
 	{ YAB_WIRE_REPLY, "{\"reply\": \"prepare\", \"cookie\": {" TOKEN ", " INSTANCE "}}" },
 	{ YAB_WIRE_EVENT, "{\"event\": \"loaded\"}" },
 	{ YAB_WIRE_REPLY, "{\"reply\": \"finish\", \"cookie\": {\"running\": true}}" },
-	{ YAB_WIRE_EVENT, "{\"event\": \"complete\", \"present\": 256, \"pages\": 256, \"statistics\": {\"present\": 256}}" },
+	{ YAB_WIRE_EVENT, "{\"event\": \"complete\", \"present\": 256, \"pages\": 256, "
+			  "\"statistics\": {\"present\": 256}}" },
 	{ YAB_WIRE_EVENT, "{\"event\": \"statistics\", \"statistics\": {\"present\": 100}}" },
 	{ YAB_WIRE_EVENT, "{\"event\": \"lost\", \"role\": \"urgent\"}" },
 	{ YAB_WIRE_REPLY, "{\"reply\": \"abort\"}" },
@@ -63,8 +66,8 @@ static const struct {
 	{ YAB_WIRE_ERROR, "it failed here" },
 };
 
-#define CALLS		(sizeof(calls) / sizeof(calls[0]))
-#define ANSWERS		(sizeof(answers) / sizeof(answers[0]))
+#define CALLS		ARRAY_SIZE(calls)
+#define ANSWERS		ARRAY_SIZE(answers)
 #define ANSWERS_FREE	(ANSWERS - 2)
 
 static const char * const qemu_lines[] = {
@@ -476,7 +479,7 @@ static void begin(uint8_t how)
 {
 	memset(&supervisor, 0, sizeof(supervisor));
 	supervisor.run_dir = fuzz_folder();
-	snprintf(supervisor.instance, sizeof(supervisor.instance), "%s", fake_token_text);
+	snprintf(supervisor.instance, sizeof(supervisor.instance), "%s", FAKE_TOKEN_TEXT);
 	supervisor.base = fuzz_base();
 	supervisor.vms = yab_vms_new(supervisor.base, fuzz_folder(), fuzz_folder());
 	supervisor.jobs = yab_jobs_new();
@@ -500,6 +503,9 @@ static void begin(uint8_t how)
 /* As main.c does it; then the other ends, for connections that still linger. */
 static void end(void)
 {
+	/* Who still waits for an answer is told that there will be none. */
+	fake_qemu_exit();
+	fuzz_settle(supervisor.base);
 	yab_outgoings_free(supervisor.outgoings);
 	yab_incomings_free(supervisor.incomings);
 	yab_jobs_free(supervisor.jobs);
@@ -516,6 +522,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_input input = { data, size };
 	json_t *json;
 
+	fuzz_note_descriptors();
 	begin(fuzz_byte(&input));
 	fuzz_settle(supervisor.base);
 	for (int step = 0; input.left && step < STEPS_MAX; step++) {
@@ -527,5 +534,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		json_decref(json);
 	}
 	end();
+	fuzz_check_descriptors();
 	return 0;
 }

@@ -351,10 +351,12 @@ static void begin(uint8_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input input = { data, size };
-	struct event_base *base = fuzz_base();
+	struct event_base *base;
 	struct yab_pager *pager;
 	int kernel, pager_fd;
 
+	fuzz_note_descriptors();
+	base = fuzz_base();
 	begin(fuzz_byte(&input));
 	fuzz_pair(SOCK_STREAM, &kernel, &pager_fd);
 	pager = yab_pager_new(base, "fuzz", memory_fd, pager_fd, pages, &ops, NULL);
@@ -415,5 +417,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	event_base_free(base);
 	close(kernel);
 	close(pager_fd);
+	fuzz_check_descriptors();
 	return 0;
 }

@@ -201,6 +201,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	};
 	struct fuzz_input input = { data, size };
 
+	fuzz_note_descriptors();
 	begin(fuzz_byte(&input));
 	for (int step = 0; input.left && step < STEPS_MAX; step++) {
 		const uint8_t what = fuzz_byte(&input) % 16;
@@ -227,5 +228,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_check(!qmp || lost, "the end was not told");
 	yab_qmp_free(qmp);
 	event_base_free(base);
+	fuzz_check_descriptors();
 	return 0;
 }

@@ -253,10 +253,12 @@ static void on_lost(enum yab_wire_role role, const char *error, void *arg)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input input = { data, size };
-	struct event_base *base = fuzz_base();
-	struct yab_source *source;
 	struct stat at_first, at_last;
+	struct yab_source *source;
+	struct event_base *base;
 
+	fuzz_note_descriptors();
+	base = fuzz_base();
 	make_memory();
 	fuzz_check(!fstat(memory_fd, &at_first), "memory file");
 	serving = false;
@@ -312,5 +314,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	disconnect(&urgent);
 	disconnect(&bulk);
 	event_base_free(base);
+	fuzz_check_descriptors();
 	return 0;
 }

@@ -162,6 +162,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* With an end of its own, so that a step too far is seen. */
 	char *text = malloc(input.left + 1);
 
+	fuzz_note_descriptors();
 	fuzz_check(text, "out of memory");
 	memcpy(text, input.at, input.left);
 	text[input.left] = '\0';
@@ -185,5 +186,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	}
 	free(text);
+	fuzz_check_descriptors();
 	return 0;
 }

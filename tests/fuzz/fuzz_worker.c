@@ -38,7 +38,7 @@ static const char * const messages[] = {
 	"{\"type\": \"serve\"}",
 };
 
-#define MESSAGES	(sizeof(messages) / sizeof(messages[0]))
+#define MESSAGES	ARRAY_SIZE(messages)
 
 static int memory_fd = -1;
 
@@ -215,6 +215,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_input input = { data, size };
 	uint8_t what;
 
+	fuzz_note_descriptors();
 	if (memory_fd < 0) {
 		memory_fd = memfd_create("fuzz", MFD_CLOEXEC);
 		fuzz_check(!ftruncate(memory_fd, PAGES * FUZZ_PAGE), "memory file");
@@ -224,5 +225,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_worker(&input);
 	else
 		try_channel(&input, what & 2);
+	fuzz_check_descriptors();
 	return 0;
 }
