@@ -10,7 +10,7 @@ BUILD := $(CURDIR)/build
 VERSION := 0.1
 
 .DEFAULT_GOAL := all
-.PHONY: all modules daemon kselftest lab-tools unit setup check check-full demo bench bench-kernel bench-kernel-programs bench-pages lint install clean help
+.PHONY: all modules daemon kselftest lab-tools unit fuzz setup check check-full demo bench bench-kernel bench-kernel-programs bench-pages lint install clean help
 
 all: daemon kselftest ## daemons and tools, the module's tests, and the module if it can be built here
 	@if [ -e $(KDIR)/Makefile ]; then $(MAKE) modules; else \
@@ -50,6 +50,9 @@ $(BUILD)/bench/%: tests/bench/kernel/%.c tests/bench/kernel/bench.h tests/kselft
 
 unit: ## unit tests, with sanitizers
 	$(MAKE) -C tests/unit check SANITIZE=1
+
+fuzz: ## fuzzers of the daemon's parsers (YAB_FUZZ_USER_SECONDS=60 each)
+	@tests/fuzz/run
 
 setup: ## install what builds and tests need (Debian 12 or 13, root)
 	@tests/lab/setup

@@ -20,9 +20,11 @@
 #include "incoming.h"
 #include "log.h"
 #include "outgoing.h"
+#include "text.h"
 
 #define YAB_API_CLIENTS_MAX	64
 #define YAB_API_LINE_MAX	65536
+#define YAB_API_ERROR_MAX	1024
 /* Progress is left out for a client that does not read. */
 #define YAB_API_OUTPUT_HIGH	(256 * 1024)
 
@@ -88,7 +90,12 @@ static void yab_client_say(struct yab_client *client, json_t *json)
 
 static void yab_client_refuse(struct yab_client *client, const char *error)
 {
-	yab_client_say(client, json_pack("{s:s}", "error", error));
+	char text[YAB_API_ERROR_MAX];
+
+	snprintf(text, sizeof(text), "%s", error);
+	/* It may quote a file, QEMU or the request itself. */
+	yab_text_tame(text);
+	yab_client_say(client, json_pack("{s:s}", "error", text));
 }
 
 static struct yab_api_request *yab_api_request_new(struct yab_client *client, const char *vm)

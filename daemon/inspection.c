@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text.h"
 #include "yabusame/wire.h"
 
 #define YAB_INSPECTION_HINT \
@@ -105,6 +106,9 @@ static int yab_inspection_check(struct yab_inquiry *inquiry, json_t *results, js
 	json_int_t expected = (json_int_t)inquiry->vm->description->memory;
 	json_t *status = json_array_get(results, YAB_ASK_STATUS);
 	const char *name = inquiry->vm->name, *state;
+	json_t *base = json_object_get(summary, "base-memory");
+	json_t *plugged = json_object_get(summary, "plugged-memory");
+	bool overflow = false;
 	json_int_t actual;
 
 	state = json_string_value(json_object_get(status, "status"));
@@ -122,9 +126,9 @@ static int yab_inspection_check(struct yab_inquiry *inquiry, json_t *results, js
 	}
 	actual = json_integer_value(json_object_get(memdev, "size"));
 	if (actual == expected)
-		actual = json_integer_value(json_object_get(summary, "base-memory")) +
-			 json_integer_value(json_object_get(summary, "plugged-memory"));
-	if (actual != expected) {
+		overflow = __builtin_add_overflow(json_integer_value(base),
+						  json_integer_value(plugged), &actual);
+	if (actual != expected || overflow) {
 		snprintf(text, size,
 			 "VM %s has %lld bytes of memory in QEMU and %lld in its description: make size=, -m and \"memory\" equal",
 			 name, (long long)actual, (long long)expected);
@@ -165,6 +169,7 @@ static void yab_inspection_answered(json_t *results, const char *error, void *ar
 	uuid = json_string_value(json_object_get(json_array_get(results, YAB_ASK_UUID), "UUID"));
 	if (uuid && strcmp(uuid, "00000000-0000-0000-0000-000000000000"))
 		snprintf(result->uuid, sizeof(result->uuid), "%s", uuid);
+	yab_text_tame(result->uuid);
 
 	snprintf(object, sizeof(object), "/objects/%s",
 		 json_string_value(json_object_get(memdev, "id")));

@@ -11,6 +11,7 @@
 
 #include <linux/yabusame.h>
 
+#include "text.h"
 #include "yabusame/wire.h"
 
 enum yab_job_state {
@@ -176,8 +177,9 @@ void yab_job_end(struct yab_job *job, const char *error)
 	job->state = error ? YAB_JOB_FAILED : YAB_JOB_COMPLETED;
 	job->ended_us = yab_job_now();
 	job->warning[0] = '\0';
-	if (error)
-		snprintf(job->error, sizeof(job->error), "%s", error);
+	/* It may quote the other host, a file or QEMU. */
+	snprintf(job->error, sizeof(job->error), "%s", error ? error : "");
+	yab_text_tame(job->error);
 }
 
 void yab_job_statistics(struct yab_job *job, enum yab_job_side side, json_t *statistics)
@@ -195,10 +197,7 @@ void yab_job_switched(struct yab_job *job, int64_t downtime_us)
 void yab_job_warn(struct yab_job *job, const char *warning)
 {
 	snprintf(job->warning, sizeof(job->warning), "%s", warning ? warning : "");
-	/* It may come from the other host, and ends up on a terminal. */
-	for (char *at = job->warning; *at; at++)
-		if (*at < ' ' || *at > '~')
-			*at = '?';
+	yab_text_tame(job->warning);
 }
 
 json_t *yab_job_json(const struct yab_job *job)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "text.h"
 #include "yabusame/wire.h"
 
 #define YAB_QMP_TIMEOUT_MS	30000
@@ -315,9 +316,7 @@ static void yab_qmp_answered(struct yab_qmp *qmp, json_t *json)
 	text = json_string_value(json_object_get(failed, "desc"));
 	snprintf(error, sizeof(error), "QEMU refused %s: %s", call->command,
 		 text ? text : "it does not say why");
-	for (char *at = error; *at; at++)
-		if (*at == '\n' || *at == '\r')
-			*at = ' ';
+	yab_text_tame(error);
 	yab_qmp_call_end(call, NULL, error);
 }
 

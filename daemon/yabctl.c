@@ -99,6 +99,14 @@ static const char *yabctl_bytes(json_int_t bytes, char *text, size_t size)
 	return text;
 }
 
+/* @part of @whole, as parts of @most. The counts may be another host's: any numbers. */
+static int yabctl_share(json_int_t part, json_int_t whole, int most)
+{
+	if (part <= 0 || whole <= 0)
+		return 0;
+	return part >= whole ? most : (int)((double)part / (double)whole * most);
+}
+
 /* The destination counts what arrived; without it there is only the source's word. */
 static json_t *yabctl_statistics(json_t *job)
 {
@@ -119,14 +127,14 @@ static void yabctl_draw_bar(struct yabctl *ctl, json_t *job)
 	json_t *statistics = json_object_get(job, "destination");
 	json_int_t pages = yabctl_number(job, "pages");
 	json_int_t present = yabctl_number(statistics, "present");
-	int filled = pages > 0 ? (int)(present * YABCTL_BAR / pages) : 0;
+	int filled = yabctl_share(present, pages, YABCTL_BAR);
 	char bytes[32], bar[YABCTL_BAR + 1];
 
 	for (int i = 0; i < YABCTL_BAR; i++)
 		bar[i] = i < filled ? '#' : '.';
 	bar[YABCTL_BAR] = '\0';
 	fprintf(stderr, "\r\033[K%s [%s] %3d%% %s, %s, %lld faults", yabctl_text(job, "vm"), bar,
-		pages > 0 ? (int)(present * 100 / pages) : 0,
+		yabctl_share(present, pages, 100),
 		json_is_true(json_object_get(job, "switched")) ? "switched" :
 		yabctl_text(job, "phase"),
 		yabctl_bytes(yabctl_number(statistics, "bytes"), bytes, sizeof(bytes)),

@@ -184,8 +184,8 @@ START_TEST(refusals)
 
 	start(&monitor, true);
 	ask(&monitor, "migrate");
-	play(&monitor, "{\"error\": {\"class\": \"X\", \"desc\": \"no\\nway\"}, \"id\": 1}\r\n");
-	ck_assert_str_eq(monitor.said, "error:QEMU refused migrate: no way;");
+	play(&monitor, "{\"error\": {\"class\": \"X\", \"desc\": \"no\\nway\\u001b\"}, \"id\": 1}\r\n");
+	ck_assert_str_eq(monitor.said, "error:QEMU refused migrate: no way?;");
 	stop(&monitor);
 }
 END_TEST
