@@ -4,9 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/sendfile.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -15,8 +12,7 @@
 
 /* Requests that wait behind the one being answered; a power of two. */
 #define YAB_SOURCE_QUEUE	256
-/* Pages that a survey looks at in one turn (0.3 ms), and before it says how far it got. */
-#define YAB_SOURCE_SURVEY_TURN	4096
+/* Pages that a survey looks at before it says how far it got. */
 #define YAB_SOURCE_SURVEY_SPAN	65536
 /* Smaller holes are not worth a frame: they are found when they are asked for. */
 #define YAB_SOURCE_SURVEY_HOLE	16
@@ -53,16 +49,13 @@ struct yab_source_link {
 	uint64_t first;
 	uint64_t at;
 	uint64_t end;
-	unsigned char resident[YAB_WIRE_PAGES_MAX];	/* mincore() of [first, end) */
-	/* The hole that was seen last, [hole, hole_end): it stays one, the guest is stopped. */
-	uint64_t hole;
-	uint64_t hole_end;
+	struct yab_backing_view view;	/* what was seen stays true, the guest is stopped */
 	bool is_survey;		/* what is being answered */
 
 	/* The frame being written. */
 	uint8_t header[YAB_WIRE_HEADER_SIZE];
 	size_t header_left;
-	off_t payload;		/* where in the memory file */
+	uint64_t payload;	/* where in the memory */
 	size_t payload_left;
 };
 
@@ -79,10 +72,8 @@ static const bool yab_source_moves[YAB_SOURCE_STATES][YAB_SOURCE_STATES] = {
 struct yab_source {
 	struct event_base *base;
 	const char *vm;
-	int memory_fd;
-	const uint8_t *memory;	/* read only where the file has data: see is_zero() */
+	struct yab_backing *backing;
 	uint64_t pages;
-	bool no_sendfile;	/* the file's kind cannot do it: copy instead */
 	enum yab_source_state state;
 	struct yab_source_link urgent;
 	struct yab_source_link bulks[YAB_WIRE_BULKS_MAX];
@@ -111,8 +102,7 @@ static void yab_source_reset(struct yab_source_link *link)
 	link->tail = 0;
 	link->at = 0;
 	link->end = 0;
-	link->hole = 0;
-	link->hole_end = 0;
+	memset(&link->view, 0, sizeof(link->view));
 	link->is_survey = false;
 	link->header_left = 0;
 	link->payload_left = 0;
@@ -186,46 +176,9 @@ static bool yab_source_parse(struct yab_source_link *link)
 	return true;
 }
 
-/* The end of the hole that @page is in; @page itself if it is not a hole. */
-static uint64_t yab_source_hole_end(const struct yab_source *source, uint64_t page)
-{
-	/* The offset is shared with nobody who uses it: QEMU maps its memory. */
-	const off_t data = lseek(source->memory_fd, (off_t)(page * YAB_WIRE_PAGE_SIZE), SEEK_DATA);
-
-	if (data < 0)
-		return errno == ENXIO ? source->pages : page;
-	return (uint64_t)data / YAB_WIRE_PAGE_SIZE;
-}
-
-/*
- * True if @page, of the request being answered, holds nothing but zeros. The
- * mapping must not be read where the file has a hole: shmem would allocate a page
- * for every look, and a guest's free memory would become used by migrating it.
- *
- * mincore() sorts out nearly all pages of a request in one call. What it calls
- * absent is a hole or swapped out, which SEEK_DATA tells. (The other way round, by
- * SEEK_HOLE, the kernel would walk over all data up to the next hole.)
- */
-static bool yab_source_is_zero(struct yab_source_link *link, uint64_t page)
-{
-	static const uint8_t zeros[YAB_WIRE_PAGE_SIZE];
-	struct yab_source *source = link->source;
-
-	if (page >= link->hole && page < link->hole_end)
-		return true;
-	if (!(link->resident[page - link->first] & 1)) {
-		link->hole = page;
-		link->hole_end = yab_source_hole_end(source, page);
-		if (page < link->hole_end)
-			return true;
-	}
-	return !memcmp(source->memory + page * YAB_WIRE_PAGE_SIZE, zeros, sizeof(zeros));
-}
-
 /* Starts on the next request. False if there is none, or the connection was lost. */
 static bool yab_source_next_request(struct yab_source_link *link)
 {
-	struct yab_source *source = link->source;
 	const struct yab_source_request *request;
 
 	if (link->head == link->tail && (!yab_source_parse(link) || link->head == link->tail))
@@ -235,14 +188,6 @@ static bool yab_source_next_request(struct yab_source_link *link)
 	link->at = request->page;
 	link->end = request->page + request->count;
 	link->is_survey = request->is_survey;
-	if (link->is_survey)
-		return true;
-	/* In a large hole nobody asks the kernel. */
-	if (link->at >= link->hole && link->end <= link->hole_end)
-		return true;
-	if (mincore((void *)(source->memory + request->page * YAB_WIRE_PAGE_SIZE),
-		    request->count * YAB_WIRE_PAGE_SIZE, link->resident) < 0)
-		memset(link->resident, 0, sizeof(link->resident));
 	return true;
 }
 
@@ -252,24 +197,33 @@ static void yab_source_put_header(struct yab_source_link *link, const struct yab
 	link->header_left = sizeof(link->header);
 }
 
-/* Makes the next frame of the request: a run of pages that are all zero or all not. */
-static void yab_source_next_frame(struct yab_source_link *link)
+/* The memory cannot be read: nobody gets other pages instead, nor is told that they are zero. */
+static void yab_source_lose_memory(struct yab_source_link *link)
+{
+	yab_source_reject(link, yab_backing_reason(link->source->backing, errno));
+}
+
+/*
+ * Makes the next frame of the request: a run of pages that are all zero or all not. False
+ * if the connection was lost.
+ */
+static bool yab_source_next_frame(struct yab_source_link *link)
 {
 	struct yab_source_statistics *statistics = &link->source->statistics;
-	const bool zero = yab_source_is_zero(link, link->at);
-	struct yab_wire_header header = {
-		.type = zero ? YAB_WIRE_ZERO : YAB_WIRE_PAGES,
-		.page = link->at,
-		.count = 1,
-	};
+	struct yab_wire_header header = { .page = link->at };
+	bool zero;
 
-	while (link->at + header.count < link->end &&
-	       yab_source_is_zero(link, link->at + header.count) == zero)
-		header.count++;
+	if (yab_backing_run(link->source->backing, &link->view, link->at, link->end - link->at,
+			    yab_backing_best_run(link->source->backing), &zero,
+			    &header.count) < 0) {
+		yab_source_lose_memory(link);
+		return false;
+	}
+	header.type = zero ? YAB_WIRE_ZERO : YAB_WIRE_PAGES;
 	link->at += header.count;
 	if (!zero) {
 		header.length = (uint32_t)(header.count * YAB_WIRE_PAGE_SIZE);
-		link->payload = (off_t)(header.page * YAB_WIRE_PAGE_SIZE);
+		link->payload = header.page * YAB_WIRE_PAGE_SIZE;
 		link->payload_left = header.length;
 		statistics->bytes += header.length;
 		statistics->data_pages += header.count;
@@ -281,52 +235,29 @@ static void yab_source_next_frame(struct yab_source_link *link)
 	else
 		statistics->bulk_pages += header.count;
 	yab_source_put_header(link, &header);
-}
-
-/*
- * Looks for the next hole of some size in [link->at, end), and moves link->at to where
- * it begins, or to the end. Returns the hole's end.
- */
-static uint64_t yab_source_seek_hole(struct yab_source_link *link, uint64_t end)
-{
-	const struct yab_source *source = link->source;
-	unsigned char resident[YAB_SOURCE_SURVEY_TURN];
-	const uint64_t first = link->at;
-	uint64_t hole_end;
-
-	if (mincore((void *)(source->memory + first * YAB_WIRE_PAGE_SIZE),
-		    (end - first) * YAB_WIRE_PAGE_SIZE, resident) < 0)
-		memset(resident, 0, sizeof(resident));
-	while (link->at < end) {
-		if (resident[link->at - first] & 1) {
-			link->at++;
-			continue;
-		}
-		hole_end = yab_source_hole_end(source, link->at);
-		if (hole_end >= link->at + YAB_SOURCE_SURVEY_HOLE)
-			return hole_end;
-		link->at = hole_end > link->at ? hole_end : link->at + 1;
-	}
-	link->at = end;
-	return end;
+	return true;
 }
 
 /*
  * A turn of a survey, which makes a frame if there is something to say. A survey ends
  * early, so that a large memory does not hold up the requests behind it; but what one
- * look at the file tells is said, however far that is.
+ * look at the memory tells is said, however far that is. False if the connection was lost.
  */
-static void yab_source_survey(struct yab_source_link *link)
+static bool yab_source_survey(struct yab_source_link *link)
 {
 	struct yab_source_statistics *statistics = &link->source->statistics;
 	struct yab_wire_header header = { .type = YAB_WIRE_ZERO };
-	uint64_t end = link->at + YAB_SOURCE_SURVEY_TURN;
+	uint64_t end = link->at + YAB_BACKING_LOOK;
 	uint64_t hole_end;
 
 	if (end > link->end)
 		end = link->end;
 	if (link->at < end && link->at - link->first < YAB_SOURCE_SURVEY_SPAN) {
-		hole_end = yab_source_seek_hole(link, end);
+		if (yab_backing_seek_hole(link->source->backing, &link->at, end,
+					  YAB_SOURCE_SURVEY_HOLE, &hole_end) < 0) {
+			yab_source_lose_memory(link);
+			return false;
+		}
 		if (hole_end > link->end)
 			hole_end = link->end;
 		if (hole_end > link->at) {
@@ -337,7 +268,7 @@ static void yab_source_survey(struct yab_source_link *link)
 			statistics->bulk_pages += header.count;
 			yab_source_put_header(link, &header);
 		}
-		return;
+		return true;
 	}
 	header.type = YAB_WIRE_SURVEYED;
 	header.page = link->first;
@@ -345,31 +276,7 @@ static void yab_source_survey(struct yab_source_link *link)
 	link->is_survey = false;
 	link->end = link->at;
 	yab_source_put_header(link, &header);
-}
-
-/* Like yab_socket_send(). The pages go from the page cache to the socket by reference. */
-static ssize_t yab_source_send_payload(struct yab_source_link *link, size_t size)
-{
-	struct yab_source *source = link->source;
-	ssize_t n;
-
-	if (!source->no_sendfile) {
-		off_t offset = link->payload;
-
-		n = sendfile(link->socket.fd, source->memory_fd, &offset, size);
-		if (n > 0)
-			return n;
-		if (n == 0) {
-			errno = ENODATA;	/* the memory file was truncated */
-			return -1;
-		}
-		if (errno == EAGAIN || errno == EINTR)
-			return 0;
-		if (errno != EINVAL)
-			return -1;
-		source->no_sendfile = true;
-	}
-	return yab_socket_send(&link->socket, source->memory + link->payload, size, false);
+	return true;
 }
 
 /* Writes a slice at most, and waits for room if something is left after it. */
@@ -391,20 +298,22 @@ static void yab_source_write(struct yab_source_link *link)
 			if (n > 0)
 				link->header_left -= (size_t)n;
 		} else if (link->payload_left) {
-			n = yab_source_send_payload(link, link->payload_left < left ?
-							  link->payload_left : left);
+			n = yab_backing_send(link->source->backing, &link->socket, link->payload,
+					     link->payload_left < left ? link->payload_left : left);
 			if (n > 0) {
-				link->payload += n;
+				link->payload += (uint64_t)n;
 				link->payload_left -= (size_t)n;
 			}
 		} else if (link->is_survey) {
-			yab_source_survey(link);
+			if (!yab_source_survey(link))
+				return;
 			if (link->header_left)
 				continue;
 			/* Looking took time, though nothing was written. */
 			break;
 		} else if (link->at < link->end) {
-			yab_source_next_frame(link);
+			if (!yab_source_next_frame(link))
+				return;
 			continue;
 		} else if (yab_source_next_request(link)) {
 			continue;
@@ -412,7 +321,7 @@ static void yab_source_write(struct yab_source_link *link)
 			break;
 		}
 		if (n < 0) {
-			yab_source_lose(link, yab_socket_reason(errno));
+			yab_source_lose(link, yab_backing_reason(link->source->backing, errno));
 			return;
 		}
 		if (n == 0)
@@ -476,30 +385,23 @@ static void yab_source_link_init(struct yab_source_link *link, struct yab_source
 	yab_socket_init(&link->socket, role);
 }
 
-struct yab_source *yab_source_new(struct event_base *base, const char *vm, int memory_fd,
-				  uint64_t pages, yab_source_lost_cb lost, void *arg)
+struct yab_source *yab_source_new(struct event_base *base, const char *vm,
+				  struct yab_backing *backing, yab_source_lost_cb lost, void *arg)
 {
 	struct yab_source *source;
-	struct stat st;
-	void *memory;
 
-	if (fstat(memory_fd, &st) < 0)
+	if (!backing)
 		return NULL;
-	if (!pages || st.st_size < 0 || pages > (uint64_t)st.st_size / YAB_WIRE_PAGE_SIZE) {
-		errno = EINVAL;
+	source = calloc(1, sizeof(*source));
+	if (!source) {
+		yab_backing_free(backing);
+		errno = ENOMEM;
 		return NULL;
 	}
-	source = calloc(1, sizeof(*source));
-	if (!source)
-		return NULL;
-	memory = mmap(NULL, pages * YAB_WIRE_PAGE_SIZE, PROT_READ, MAP_SHARED, memory_fd, 0);
-	if (memory == MAP_FAILED)
-		goto free_source;
 	source->base = base;
 	source->vm = vm;
-	source->memory_fd = memory_fd;
-	source->memory = memory;
-	source->pages = pages;
+	source->backing = backing;
+	source->pages = backing->pages;
 	source->state = YAB_SOURCE_WAITING;
 	source->lost = lost;
 	source->arg = arg;
@@ -508,10 +410,6 @@ struct yab_source *yab_source_new(struct event_base *base, const char *vm, int m
 		yab_source_link_init(&source->bulks[i], source, YAB_WIRE_BULK, i,
 				     YAB_SOURCE_BULK_SLICE);
 	return source;
-
-free_source:
-	free(source);
-	return NULL;
 }
 
 void yab_source_free(struct yab_source *source)
@@ -521,7 +419,7 @@ void yab_source_free(struct yab_source *source)
 	yab_source_reset(&source->urgent);
 	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
 		yab_source_reset(&source->bulks[i]);
-	munmap((void *)source->memory, source->pages * YAB_WIRE_PAGE_SIZE);
+	yab_backing_free(source->backing);
 	free(source);
 }
 

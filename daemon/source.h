@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The source side of a worker: answers requests for pages out of the stopped
- * guest's memory file.
+ * guest's memory, wherever that is.
  */
 #ifndef YAB_DAEMON_SOURCE_H
 #define YAB_DAEMON_SOURCE_H
@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "backing.h"
 #include "wire.h"
 
 /*
@@ -41,11 +42,11 @@ typedef void (*yab_source_lost_cb)(enum yab_wire_role role, unsigned int index,
 				   const char *error, void *arg);
 
 /*
- * @memory_fd, open for reading, holds at least @pages pages; it is borrowed and must
- * stay open. @vm is for the log. NULL with errno.
+ * @backing is taken over, also on failure; for convenience a NULL of what makes one is
+ * passed on with its errno. @vm is for the log. NULL with errno.
  */
-struct yab_source *yab_source_new(struct event_base *base, const char *vm, int memory_fd,
-				  uint64_t pages, yab_source_lost_cb lost, void *arg);
+struct yab_source *yab_source_new(struct event_base *base, const char *vm,
+				  struct yab_backing *backing, yab_source_lost_cb lost, void *arg);
 void yab_source_free(struct yab_source *source);
 
 /*

@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "backing_file.h"
+#include "backing_process.h"
 #include "log.h"
 #include "pager.h"
 #include "region.h"
@@ -262,6 +264,34 @@ static int yab_worker_take_fd(int *fds, size_t fd_count, size_t which)
 	return fd;
 }
 
+/* Where the source's pages are. NULL with errno. */
+static struct yab_backing *yab_worker_backing(struct yab_worker *worker, json_t *message)
+{
+	const char *kind = json_string_value(json_object_get(message, "kind"));
+	json_t *spans = json_object_get(message, "spans"), *entry;
+	struct yab_backing_span list[YAB_BACKING_SPANS_MAX];
+	json_int_t address, length, page;
+	size_t i;
+
+	if (!kind || !strcmp(kind, "memory"))
+		return yab_backing_memory(worker->memory_fd, worker->pages);
+	if (!strcmp(kind, "image"))
+		return yab_backing_image(worker->memory_fd, worker->pages);
+	errno = EINVAL;
+	if (strcmp(kind, "process") || json_array_size(spans) > YAB_BACKING_SPANS_MAX)
+		return NULL;
+	json_array_foreach(spans, i, entry) {
+		if (json_unpack(entry, "{s:I, s:I, s:I}", "address", &address, "length", &length,
+				"page", &page) < 0 || address < 0 || length < 0 || page < 0) {
+			errno = EINVAL;
+			return NULL;
+		}
+		list[i] = (struct yab_backing_span){ (uint64_t)address, (uint64_t)length,
+						     (uint64_t)page };
+	}
+	return yab_backing_process(worker->memory_fd, list, json_array_size(spans), worker->pages);
+}
+
 static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fds,
 			     size_t fd_count)
 {
@@ -285,8 +315,9 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 	worker->pages = (uint64_t)pages;
 	worker->memory_fd = yab_worker_take_fd(fds, fd_count, 0);
 	if (is_source) {
-		worker->source = yab_source_new(worker->base, worker->vm, worker->memory_fd,
-						worker->pages, yab_worker_on_lost, worker);
+		worker->source = yab_source_new(worker->base, worker->vm,
+						yab_worker_backing(worker, message),
+						yab_worker_on_lost, worker);
 	} else {
 		worker->pager_fd = yab_worker_take_fd(fds, fd_count, 1);
 		worker->pager = yab_pager_new(worker->base, worker->vm, worker->memory_fd,
@@ -294,7 +325,7 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 					      &yab_worker_pager_ops, worker);
 	}
 	if (!worker->source && !worker->pager) {
-		snprintf(error, sizeof(error), "cannot use the memory file: %s", strerror(errno));
+		snprintf(error, sizeof(error), "cannot use the memory: %s", strerror(errno));
 		yab_worker_fail(worker, error);
 		return;
 	}

@@ -5,7 +5,10 @@
  * channel.
  *
  * Supervisor to worker:
- *   {"type": "start", "side": "source", "vm": NAME, "pages": N}   fds: memory
+ *   {"type": "start", "side": "source", "vm": NAME, "pages": N, "kind": KIND}	fds: memory
+ *	KIND says what the memory is: "memory", a memory file (also without KIND), "image", a
+ *	raw image file, or "process", a pidfd; with it comes "spans", a list of {"address": A,
+ *	"length": BYTES, "page": N}, as backing_process.h has it.
  *   {"type": "start", "side": "destination", "vm": NAME, "pages": N}
  *						fds: memory[, pager]
  *	What the region has already is taken over.

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../daemon/backing_file.h"
 #include "../../daemon/source.h"
 #include "fuzz.h"
 
@@ -296,7 +297,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	serving = false;
 	urgent.fd = -1;
 	bulk.fd = -1;
-	source = yab_source_new(base, "fuzz", memory_fd, PAGES, on_lost, NULL);
+	source = yab_source_new(base, "fuzz", yab_backing_memory(memory_fd, PAGES), on_lost, NULL);
 	fuzz_check(source, "no source");
 	connect_source(source, &urgent);
 	connect_source(source, &bulk);

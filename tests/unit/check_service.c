@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../../daemon/backing_file.h"
 #include "../../daemon/pager.h"
 #include "../../daemon/socket.h"
 #include "../../daemon/source.h"
@@ -185,7 +186,8 @@ static void setup(void)
 	base = script_base();
 	script_pair(&kernel, &pager_fd);
 	ck_assert_int_eq(evutil_make_socket_nonblocking(pager_fd), 0);
-	source = yab_source_new(base, "test", here.fd, PAGES, on_source_lost, NULL);
+	source = yab_source_new(base, "test", yab_backing_memory(here.fd, PAGES), on_source_lost,
+				NULL);
 	ck_assert_ptr_nonnull(source);
 }
 
@@ -253,7 +255,8 @@ START_TEST(sparse)
 	script_memory_make(&there, pages);
 	for (uint64_t page = 1000; page < pages; page += pages / 50)
 		script_fill(script_at(&here, page), page, SEED);
-	source = yab_source_new(base, "test", here.fd, pages, on_source_lost, NULL);
+	source = yab_source_new(base, "test", yab_backing_memory(here.fd, pages), on_source_lost,
+				NULL);
 	ck_assert_ptr_nonnull(source);
 	sent = yab_source_statistics(source);
 	pager = yab_pager_new(base, "test", there.fd, -1, pages, &ops, NULL);

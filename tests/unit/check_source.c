@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../../daemon/socket.h"
+#include "../../daemon/backing_file.h"
 #include "../../daemon/source.h"
 #include "script.h"
 
@@ -64,7 +65,7 @@ static void setup(void)
 	ck_assert(script_is_hole(&memory, 3));
 	ck_assert(!script_is_hole(&memory, 2));
 	base = script_base();
-	source = yab_source_new(base, "test", memory.fd, PAGES, on_lost, &lost);
+	source = yab_source_new(base, "test", yab_backing_memory(memory.fd, PAGES), on_lost, &lost);
 	ck_assert_ptr_nonnull(source);
 	urgent = connect_source(YAB_WIRE_URGENT);
 	bulk = connect_source(YAB_WIRE_BULK);
@@ -193,7 +194,7 @@ START_TEST(hole_at_the_end)
 
 	script_memory_make(&empty, 300);
 	yab_source_free(source);
-	source = yab_source_new(base, "test", empty.fd, 300, on_lost, &lost);
+	source = yab_source_new(base, "test", yab_backing_memory(empty.fd, 300), on_lost, &lost);
 	close(urgent);
 	urgent = connect_source(YAB_WIRE_URGENT);
 	yab_source_serve(source);
@@ -491,12 +492,14 @@ END_TEST
 
 START_TEST(memory_too_short)
 {
-	ck_assert_ptr_null(yab_source_new(base, "test", memory.fd, PAGES + 1, on_lost, NULL));
-	ck_assert_int_eq(errno, EINVAL);
-	ck_assert_ptr_null(yab_source_new(base, "test", memory.fd, UINT64_MAX, on_lost, NULL));
-	ck_assert_int_eq(errno, EINVAL);
-	ck_assert_ptr_null(yab_source_new(base, "test", memory.fd, 0, on_lost, NULL));
-	ck_assert_int_eq(errno, EINVAL);
+	static const uint64_t sizes[] = { PAGES + 1, UINT64_MAX, 0 };
+
+	for (int i = 0; i < 3; i++) {
+		ck_assert_ptr_null(yab_source_new(base, "test",
+						  yab_backing_memory(memory.fd, sizes[i]), on_lost,
+						  NULL));
+		ck_assert_int_eq(errno, EINVAL);
+	}
 }
 END_TEST
 
