@@ -235,6 +235,7 @@ static void yab_api_migrate(struct yab_client *client, const char *vm, json_t *j
 	struct yab_outgoing_options options = {
 		.paused = json_is_true(json_object_get(json, "paused")),
 	};
+	const char *codec = json_string_value(json_object_get(json, "codec"));
 	json_int_t connections, bandwidth;
 	struct yab_api_request *request;
 	char error[YAB_WIRE_ERROR_MAX];
@@ -246,6 +247,11 @@ static void yab_api_migrate(struct yab_client *client, const char *vm, json_t *j
 	if (!yab_api_number(json, "connections", 1, YAB_WIRE_BULKS_MAX, 1, &connections) ||
 	    !yab_api_number(json, "bandwidth", 0, INT64_MAX, 0, &bandwidth)) {
 		yab_client_refuse(client, "1 to 16 connections, and a bandwidth that is not negative");
+		return;
+	}
+	options.codec = yab_codec_named(codec);
+	if (codec && strcmp(codec, yab_codec_name(options.codec))) {
+		yab_client_refuse(client, "pages are compressed by lz4, zstd or none");
 		return;
 	}
 	options.connections = (unsigned int)connections;

@@ -51,6 +51,7 @@ struct yab_demand {
 	struct event *restart;
 	int retry_ms;
 	uint64_t bandwidth;
+	enum yab_codec_kind codec;	/* of the source's packs */
 
 	int parked[YAB_WIRE_BULKS_MAX];	/* bulk connections for later; -1: none */
 	json_t *statistics;		/* the last ones */
@@ -210,8 +211,9 @@ static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_
 	demand->child = yab_child_watch(demand->base, pid, yab_demand_exited, demand);
 	if (!demand->child)
 		return -1;
-	start = json_pack("{s:s, s:s, s:s, s:I}", "type", "start", "side", "destination", "vm",
-			  demand->vm, "pages", (json_int_t)demand->pages);
+	start = json_pack("{s:s, s:s, s:s, s:I, s:s}", "type", "start", "side", "destination",
+			  "vm", demand->vm, "pages", (json_int_t)demand->pages, "codec",
+			  yab_codec_name(demand->codec));
 	if (yab_channel_send(demand->worker, start, fds, 2) < 0)
 		return -1;
 	if (!demand->bandwidth)
@@ -259,6 +261,7 @@ static void yab_demand_drop_worker(struct yab_demand *demand, bool goes_on)
 }
 
 struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint64_t size,
+				  enum yab_codec_kind codec,
 				  const struct yab_demand_ops *ops, void *arg, int *memory_fd,
 				  char *error, size_t error_size)
 {
@@ -276,6 +279,7 @@ struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint6
 	demand->ops = ops;
 	demand->arg = arg;
 	demand->state = YAB_DEMAND_WORKING;
+	demand->codec = codec;
 	demand->retry_ms = YAB_DEMAND_RETRY_MIN_MS;
 	snprintf(demand->vm, sizeof(demand->vm), "%s", vm);
 	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "codec.h"
 #include "wire.h"
 
 struct yab_demand;
@@ -43,6 +44,7 @@ struct yab_demand_ops {
  * which is the caller's. NULL with one line in @error.
  */
 struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint64_t size,
+				  enum yab_codec_kind codec,
 				  const struct yab_demand_ops *ops, void *arg, int *memory_fd,
 				  char *error, size_t error_size);
 /*

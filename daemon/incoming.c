@@ -64,6 +64,7 @@ struct yab_incoming {
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
 	char token_text[YAB_TOKEN_TEXT_SIZE];
 	uint64_t pages;
+	enum yab_codec_kind codec;	/* the first of those that the source offers */
 	struct yab_caller *caller;	/* NULL while there is no control connection */
 	struct event *deadline;
 	struct yab_vm *vm;		/* ours until the commit, then NULL */
@@ -309,8 +310,9 @@ static void yab_incoming_waiting(json_t *results, const char *error, void *arg)
 	}
 	yab_incoming_enter(incoming, YAB_INCOMING_PREPARED);
 	yab_incoming_arm(incoming, YAB_INCOMING_STALL_SECONDS * 1000);
-	cookie = json_pack("{s:s, s:s}", "token", incoming->token_text, "instance",
-			   incoming->supervisor->instance);
+	cookie = json_pack("{s:s, s:s, s:s}", "token", incoming->token_text, "instance",
+			   incoming->supervisor->instance, "codec",
+			   yab_codec_name(incoming->codec));
 	yab_caller_reply(incoming->caller, json_pack("{s:s, s:o}", "reply", "prepare", "cookie",
 						     cookie));
 }
@@ -410,7 +412,7 @@ static int yab_incoming_start(struct yab_incoming *incoming, char *error, size_t
 	char path[128];
 
 	incoming->demand = yab_demand_new(incoming->supervisor->base, vm->name,
-					  vm->description->memory, &yab_incoming_demand_ops,
+					  vm->description->memory, incoming->codec, &yab_incoming_demand_ops,
 					  incoming, &memory_fd, error, error_size);
 	if (!incoming->demand)
 		return -1;
@@ -441,6 +443,19 @@ static int yab_incoming_check(struct yab_vm *vm, json_t *cookie, char *error, si
 		return -1;
 	}
 	return 0;
+}
+
+/* The first codec that both have, none if there is none. */
+static enum yab_codec_kind yab_incoming_choose_codec(json_t *cookie)
+{
+	enum yab_codec_kind codec = YAB_CODEC_NONE;
+	json_t *name;
+	size_t i;
+
+	json_array_foreach(json_object_get(cookie, "codecs"), i, name)
+		if (codec == YAB_CODEC_NONE)
+			codec = yab_codec_named(json_string_value(name));
+	return codec;
 }
 
 /* Makes room: the oldest session that has all its pages and whose source is not there. */
@@ -486,6 +501,7 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 		goto err_vm;
 	snprintf(incoming->name, sizeof(incoming->name), "%s", incoming->vm->name);
 	incoming->pages = incoming->vm->pages;
+	incoming->codec = yab_incoming_choose_codec(cookie);
 	incoming->job = yab_job_start(supervisor->jobs, incoming->name, YAB_JOB_INCOMING,
 				      yab_caller_name(caller), incoming->pages);
 	if (!incoming->job) {

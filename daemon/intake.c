@@ -9,17 +9,26 @@
 /* Requests that are written at once. */
 #define YAB_INTAKE_REQUESTS	64
 
+#if YAB_CODEC_PLAIN_MAX > YAB_STORE_BUFFER
+#error "the pages of a pack do not fit into the store's buffer"
+#endif
+
 static const bool yab_intake_moves[YAB_INTAKE_STATES][YAB_INTAKE_STATES] = {
 	[YAB_INTAKE_CLOSED] = {
 		[YAB_INTAKE_HEADER] = true,
 	},
 	[YAB_INTAKE_HEADER] = {
 		[YAB_INTAKE_PAYLOAD] = true,
+		[YAB_INTAKE_PACK] = true,
 		[YAB_INTAKE_ZERO] = true,
 		[YAB_INTAKE_TEXT] = true,
 		[YAB_INTAKE_CLOSED] = true,
 	},
 	[YAB_INTAKE_PAYLOAD] = {
+		[YAB_INTAKE_HEADER] = true,
+		[YAB_INTAKE_CLOSED] = true,
+	},
+	[YAB_INTAKE_PACK] = {
 		[YAB_INTAKE_HEADER] = true,
 		[YAB_INTAKE_CLOSED] = true,
 	},
@@ -52,6 +61,12 @@ void yab_intake_init(struct yab_intake *intake, enum yab_wire_role role, unsigne
 	intake->window = window;
 	intake->lost = lost;
 	intake->owner = owner;
+}
+
+void yab_intake_unpack(struct yab_intake *intake, struct yab_codec *codec, uint8_t *pack)
+{
+	intake->codec = codec;
+	intake->pack = pack;
 }
 
 int yab_intake_open(struct yab_intake *intake, struct event_base *base, int fd,
@@ -213,6 +228,13 @@ static void yab_intake_take_header(struct yab_intake *intake)
 	case YAB_WIRE_PAGES:
 		yab_intake_move(intake, YAB_INTAKE_PAYLOAD);
 		break;
+	case YAB_WIRE_PACKED:
+		if (!intake->codec) {
+			yab_intake_reject(intake, "source sent a pack, which was not agreed on");
+			return;
+		}
+		yab_intake_move(intake, YAB_INTAKE_PACK);
+		break;
 	case YAB_WIRE_ZERO:
 		yab_intake_move(intake, YAB_INTAKE_ZERO);
 		yab_intake_take_zero(intake);
@@ -224,22 +246,61 @@ static void yab_intake_take_header(struct yab_intake *intake)
 	}
 }
 
+/*
+ * The @size bytes of the frame's pages from byte @at on are in the buffer. False if that
+ * lost us.
+ */
+static bool yab_intake_store(struct yab_intake *intake, size_t at, size_t size)
+{
+	const struct yab_wire_header *frame = &intake->frame;
+	const size_t first = at / YAB_WIRE_PAGE_SIZE;
+	const size_t end = (at + size) / YAB_WIRE_PAGE_SIZE;
+
+	if (yab_store_write(intake->store, frame->page * YAB_WIRE_PAGE_SIZE + at, size) < 0) {
+		yab_intake_lose(intake, yab_socket_reason(errno));
+		return false;
+	}
+	for (size_t i = first; i < end; i++)
+		yab_store_settle(intake->store, frame->page + i, intake->socket.role);
+	return true;
+}
+
+/*
+ * The next @size bytes of a PACKED frame are there. It is unpacked whole, and into the
+ * buffer, from where its pages go the way of all others. False if that lost us.
+ */
+static bool yab_intake_take_pack(struct yab_intake *intake, size_t size)
+{
+	struct yab_store_statistics *statistics = &intake->store->statistics;
+	const struct yab_wire_header *frame = &intake->frame;
+
+	intake->received += size;
+	if (intake->received < frame->length)
+		return true;
+	if (yab_codec_unpack(intake->codec, intake->store->buffer,
+			     frame->count * YAB_WIRE_PAGE_SIZE, intake->pack, frame->length) < 0) {
+		yab_intake_reject(intake, "source sent a pack that does not hold its pages");
+		return false;
+	}
+	if (!yab_intake_store(intake, 0, frame->count * YAB_WIRE_PAGE_SIZE))
+		return false;
+	statistics->bytes += frame->length;
+	statistics->packed_bytes += frame->length;
+	statistics->packed_pages += frame->count;
+	yab_intake_answered(intake, yab_requests_answer(&intake->requests, frame));
+	yab_intake_move(intake, YAB_INTAKE_HEADER);
+	return true;
+}
+
 /* The next @size bytes of a PAGES frame are in the buffer. False if that lost us. */
 static bool yab_intake_take_payload(struct yab_intake *intake, size_t size)
 {
 	const struct yab_wire_header *frame = &intake->frame;
-	const size_t first = intake->received / YAB_WIRE_PAGE_SIZE;
-	const size_t end = (intake->received + size) / YAB_WIRE_PAGE_SIZE;
 
-	if (yab_store_write(intake->store, frame->page * YAB_WIRE_PAGE_SIZE + intake->received,
-			    size) < 0) {
-		yab_intake_lose(intake, yab_socket_reason(errno));
+	if (!yab_intake_store(intake, intake->received, size))
 		return false;
-	}
 	intake->received += size;
 	intake->store->statistics.bytes += size;
-	for (size_t i = first; i < end; i++)
-		yab_store_settle(intake->store, frame->page + i, intake->socket.role);
 	if (intake->received < frame->length)
 		return true;
 	yab_intake_answered(intake, yab_requests_answer(&intake->requests, frame));
@@ -265,11 +326,18 @@ size_t yab_intake_receive(struct yab_intake *intake)
 		iov[used++].iov_len = size;
 		if (intake->received + size < intake->frame.length)
 			break;
-		/* The next header comes along with the end of the payload. */
+		/* The next header comes along with the end of the payload, or of a pack. */
 		/* fall through */
 	case YAB_INTAKE_HEADER:
 		iov[used].iov_base = intake->header + intake->header_size;
 		iov[used++].iov_len = sizeof(intake->header) - intake->header_size;
+		break;
+	case YAB_INTAKE_PACK:
+		size = intake->frame.length - intake->received;
+		iov[used].iov_base = intake->pack + intake->received;
+		iov[used++].iov_len = size;
+		iov[used].iov_base = intake->header;
+		iov[used++].iov_len = sizeof(intake->header);
 		break;
 	case YAB_INTAKE_TEXT:
 		iov[used].iov_base = intake->text + intake->received;
@@ -291,7 +359,8 @@ size_t yab_intake_receive(struct yab_intake *intake)
 	}
 	if (size > (size_t)n)
 		size = (size_t)n;
-	if (size && !yab_intake_take_payload(intake, size))
+	if (size && !(intake->state == YAB_INTAKE_PACK ? yab_intake_take_pack(intake, size) :
+						       yab_intake_take_payload(intake, size)))
 		return 0;
 	intake->header_size += (size_t)n - size;
 	if (intake->header_size == sizeof(intake->header))

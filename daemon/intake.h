@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "codec.h"
 #include "request.h"
 #include "socket.h"
 #include "store.h"
@@ -20,6 +21,7 @@ enum yab_intake_state {
 	YAB_INTAKE_CLOSED,
 	YAB_INTAKE_HEADER,
 	YAB_INTAKE_PAYLOAD,	/* of a PAGES frame */
+	YAB_INTAKE_PACK,	/* payload of a PACKED frame */
 	YAB_INTAKE_ZERO,	/* a ZERO frame is being settled; nothing is received */
 	YAB_INTAKE_TEXT,	/* of an ERROR frame */
 	YAB_INTAKE_STATES,
@@ -37,6 +39,8 @@ struct yab_intake {
 	size_t header_size;	/* received of it */
 	struct yab_wire_header frame;
 	size_t received;	/* of the frame's payload or text */
+	struct yab_codec *codec;	/* NULL: no packs were agreed on */
+	uint8_t *pack;		/* YAB_CODEC_PLAIN_MAX bytes for one, not ours */
 	uint64_t settled;	/* pages of a ZERO frame */
 	uint64_t surveyed;	/* holes before this page are known, says the last SURVEYED */
 	uint8_t text[YAB_WIRE_ERROR_MAX];
@@ -50,6 +54,8 @@ struct yab_intake {
 void yab_intake_init(struct yab_intake *intake, enum yab_wire_role role, unsigned int index,
 		     struct yab_store *store, struct yab_window *window,
 		     void (*lost)(struct yab_intake *intake, const char *error), void *owner);
+/* Packs may come, made by @codec; both are borrowed. */
+void yab_intake_unpack(struct yab_intake *intake, struct yab_codec *codec, uint8_t *pack);
 /* Takes @fd over, in place of the connection there is. 0, or -1 with errno. */
 int yab_intake_open(struct yab_intake *intake, struct event_base *base, int fd,
 		    event_callback_fn readable, event_callback_fn writable);

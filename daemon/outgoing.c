@@ -110,6 +110,9 @@ static void yab_outgoing_prepare(struct yab_outgoing *outgoing)
 	if (outgoing->options.bandwidth)
 		json_object_set_new(cookie, "bandwidth",
 				    json_integer((json_int_t)outgoing->options.bandwidth));
+	if (outgoing->options.codec != YAB_CODEC_NONE)
+		json_object_set_new(cookie, "codecs",
+				    json_pack("[s]", yab_codec_name(outgoing->options.codec)));
 	if (inspection->uuid[0])
 		json_object_set_new(cookie, "uuid", json_string(inspection->uuid));
 	call = json_pack("{s:s, s:o}", "call", "prepare", "cookie", cookie);
@@ -199,10 +202,14 @@ static void yab_outgoing_reply_prepare(struct yab_outgoing *outgoing, json_t *co
 {
 	const char *token = json_string_value(json_object_get(cookie, "token"));
 	const char *instance = json_string_value(json_object_get(cookie, "instance"));
+	const enum yab_codec_kind codec =
+		yab_codec_named(json_string_value(json_object_get(cookie, "codec")));
 	uint8_t unused[YAB_WIRE_TOKEN_SIZE];
 
+	/* It takes the codec that was offered, or none. */
 	if (yab_token_parse(token, outgoing->token) < 0 ||
-	    yab_token_parse(instance, unused) < 0) {
+	    yab_token_parse(instance, unused) < 0 ||
+	    (codec != YAB_CODEC_NONE && codec != outgoing->options.codec)) {
 		yab_outgoing_fail(outgoing,
 				  "%s answered Prepare with nonsense: install the same yabusame on both",
 				  outgoing->options.destination.text);
@@ -210,6 +217,11 @@ static void yab_outgoing_reply_prepare(struct yab_outgoing *outgoing, json_t *co
 	}
 	snprintf(outgoing->token_text, sizeof(outgoing->token_text), "%s", token);
 	snprintf(outgoing->instance, sizeof(outgoing->instance), "%s", instance);
+	if (outgoing->options.codec != codec)
+		yab_log_info(outgoing->vm->name, "%s does not know %s: pages are sent as they are",
+			     outgoing->options.destination.text,
+			     yab_codec_name(outgoing->options.codec));
+	outgoing->options.codec = codec;
 	outgoing->prepared = true;
 	yab_outgoing_perform(outgoing);
 }
@@ -524,6 +536,7 @@ static void yab_outgoing_perform(struct yab_outgoing *outgoing)
 					  vm->name, vm->memory_fd, vm->pages,
 					  &outgoing->options.destination, outgoing->token,
 					  outgoing->options.connections,
+					  outgoing->options.codec,
 					  &yab_outgoing_supply_ops, outgoing, error,
 					  sizeof(error));
 	if (!outgoing->supply)

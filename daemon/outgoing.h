@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "address.h"
+#include "codec.h"
 #include "supervisor.h"
 
 struct yab_outgoing_ops {
@@ -27,6 +28,7 @@ struct yab_outgoing_options {
 	struct yab_address destination;
 	bool paused;			/* the guest is not continued on the destination */
 	unsigned int connections;	/* for the sweep, 1 to YAB_WIRE_BULKS_MAX */
+	enum yab_codec_kind codec;	/* for the sweep, if the destination has it */
 	uint64_t bandwidth;		/* bytes a second for the sweep; 0: no limit */
 };
 

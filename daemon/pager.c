@@ -59,6 +59,8 @@ struct yab_pager {
 	struct yab_intake bulks[YAB_WIRE_BULKS_MAX];
 	struct yab_window window;	/* of all bulk connections together */
 	struct yab_budget budget;
+	struct yab_codec *codec;	/* NULL: no packs come */
+	uint8_t *packs;			/* for one of each bulk connection */
 	struct event fault;
 	struct event retry;	/* of a declaration */
 	struct event refill;	/* of the budget */
@@ -290,7 +292,9 @@ static void yab_pager_on_readable(evutil_socket_t fd, short what, void *arg)
 	struct yab_intake *intake = arg;
 	struct yab_pager *pager = intake->owner;
 	const bool urgent = intake->socket.role == YAB_WIRE_URGENT;
+	const uint64_t *data_pages = &pager->store.statistics.data_pages;
 	size_t left = urgent ? YAB_PAGER_URGENT_SLICE : YAB_PAGER_BULK_SLICE;
+	uint64_t before, work;
 	size_t n;
 
 	(void)fd;
@@ -302,12 +306,17 @@ static void yab_pager_on_readable(evutil_socket_t fd, short what, void *arg)
 		if (((urgent && pager->store.range_count) || !yab_store_has_room(&pager->store)) &&
 		    !yab_pager_flush(pager))
 			return;
+		before = *data_pages;
 		n = yab_intake_receive(intake);
 		if (!n)
 			break;
+		/* A pack takes the time of its pages. */
+		work = (*data_pages - before) * YAB_WIRE_PAGE_SIZE;
+		if (work < n)
+			work = n;
 		if (!urgent)
 			yab_budget_spend(&pager->budget, n);
-		left -= n < left ? n : left;
+		left -= work < left ? work : left;
 	}
 	yab_pager_see_survey(pager);
 	if (yab_pager_flush(pager))
@@ -453,7 +462,29 @@ void yab_pager_free(struct yab_pager *pager)
 	event_del(&pager->retry);
 	event_del(&pager->refill);
 	yab_store_release(&pager->store);
+	yab_codec_free(pager->codec);
+	free(pager->packs);
 	free(pager);
+}
+
+int yab_pager_unpack(struct yab_pager *pager, enum yab_codec_kind kind)
+{
+	if (kind == YAB_CODEC_NONE)
+		return 0;
+	pager->packs = malloc((size_t)YAB_WIRE_BULKS_MAX * YAB_CODEC_PLAIN_MAX);
+	if (!pager->packs)
+		return -1;
+	pager->codec = yab_codec_new(kind);
+	if (!pager->codec) {
+		free(pager->packs);
+		pager->packs = NULL;
+		errno = ENOMEM;
+		return -1;
+	}
+	for (size_t i = 0; i < YAB_WIRE_BULKS_MAX; i++)
+		yab_intake_unpack(&pager->bulks[i], pager->codec,
+				  pager->packs + i * YAB_CODEC_PLAIN_MAX);
+	return 0;
 }
 
 int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, unsigned int index,

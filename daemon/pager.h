@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "codec.h"
 #include "store.h"
 #include "wire.h"
 
@@ -48,6 +49,11 @@ struct yab_pager_ops {
 struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int memory_fd,
 				int pager_fd, uint64_t pages, const struct yab_pager_ops *ops,
 				void *arg);
+/*
+ * Packs may come on bulk connections, made by @kind. Before any connection, once. 0, or -1
+ * with errno; all memory for it is allocated here.
+ */
+int yab_pager_unpack(struct yab_pager *pager, enum yab_codec_kind kind);
 /* Listens for faults; the region may be complete already. 0, or -1 with errno. */
 int yab_pager_start(struct yab_pager *pager);
 void yab_pager_free(struct yab_pager *pager);

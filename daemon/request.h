@@ -56,7 +56,7 @@ size_t yab_requests_encode(const struct yab_requests *requests, uint8_t *out, si
 void yab_requests_wrote(struct yab_requests *requests, size_t bytes);
 
 /*
- * True if @frame (PAGES, ZERO or SURVEYED) may come next: the next pages of the oldest
+ * True if @frame (PAGES, PACKED, ZERO or SURVEYED) may come next: the next pages of the oldest
  * request, or holes of the oldest survey in ascending order.
  */
 bool yab_requests_expect(const struct yab_requests *requests, const struct yab_wire_header *frame);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "backing.h"
+#include "codec.h"
 #include "wire.h"
 
 /*
@@ -25,13 +26,15 @@
 struct yab_source;
 
 struct yab_source_statistics {
-	uint64_t bytes;
+	uint64_t bytes;			/* payload of PAGES and PACKED frames */
 	uint64_t zero_pages;
 	uint64_t data_pages;
 	uint64_t urgent_requests;
 	uint64_t bulk_requests;
 	uint64_t urgent_pages;
 	uint64_t bulk_pages;
+	uint64_t packed_pages;		/* data pages of PACKED frames */
+	uint64_t packed_bytes;		/* their payload */
 };
 
 /*
@@ -48,6 +51,12 @@ typedef void (*yab_source_lost_cb)(enum yab_wire_role role, unsigned int index,
 struct yab_source *yab_source_new(struct event_base *base, const char *vm,
 				  struct yab_backing *backing, yab_source_lost_cb lost, void *arg);
 void yab_source_free(struct yab_source *source);
+
+/*
+ * From now on bulk pages are packed by @kind where that pays (payoff.h). Once, before any
+ * connection. 0, or -1 with errno; all memory for it is allocated here.
+ */
+int yab_source_pack(struct yab_source *source, enum yab_codec_kind kind);
 
 /*
  * A new connection, in place of the old one of that role and index (0 for urgent, less

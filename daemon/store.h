@@ -48,9 +48,11 @@
 
 /* Counted since the process began, but for @present. */
 struct yab_store_statistics {
-	uint64_t bytes;			/* payload of PAGES frames */
+	uint64_t bytes;			/* payload of PAGES and PACKED frames */
 	uint64_t zero_pages;		/* arrived as ZERO */
-	uint64_t data_pages;		/* arrived in PAGES */
+	uint64_t data_pages;		/* arrived in PAGES or PACKED */
+	uint64_t packed_pages;		/* arrived in PACKED */
+	uint64_t packed_bytes;		/* payload of PACKED frames */
 	uint64_t present;
 	uint64_t faults;
 	uint64_t urgent_pages;		/* arrived on the urgent connection */

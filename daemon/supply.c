@@ -58,6 +58,7 @@ struct yab_supply {
 	struct yab_child *child;
 	struct yab_link links[1 + YAB_WIRE_BULKS_MAX];	/* urgent first, then bulk */
 	unsigned int link_count;
+	enum yab_codec_kind codec;
 	struct event *respawn;
 	bool linked, serving, persistent;
 };
@@ -298,8 +299,9 @@ static int yab_supply_spawn(struct yab_supply *supply, char *error, size_t error
 			 strerror(errno));
 		goto err_worker;
 	}
-	start = json_pack("{s:s, s:s, s:s, s:I}", "type", "start", "side", "source", "vm",
-			  supply->vm, "pages", (json_int_t)supply->pages);
+	start = json_pack("{s:s, s:s, s:s, s:I, s:s}", "type", "start", "side", "source", "vm",
+			  supply->vm, "pages", (json_int_t)supply->pages, "codec",
+			  yab_codec_name(supply->codec));
 	if (yab_channel_send(supply->worker, start, &supply->memory_fd, 1) < 0 ||
 	    (supply->serving && yab_supply_serve(supply) < 0)) {
 		snprintf(error, error_size, "cannot tell the source's page worker what to do: %s",
@@ -347,6 +349,7 @@ static void yab_supply_lost_worker(struct yab_supply *supply, const char *error)
 struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dns, const char *vm,
 				  int memory_fd, uint64_t pages, const struct yab_address *address,
 				  const uint8_t token[YAB_WIRE_TOKEN_SIZE], unsigned int bulks,
+				  enum yab_codec_kind codec,
 				  const struct yab_supply_ops *ops, void *arg, char *error,
 				  size_t error_size)
 {
@@ -366,6 +369,7 @@ struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dn
 	memcpy(supply->token, token, YAB_WIRE_TOKEN_SIZE);
 	snprintf(supply->vm, sizeof(supply->vm), "%s", vm);
 	supply->respawn = evtimer_new(base, yab_supply_respawn, supply);
+	supply->codec = codec;
 	supply->link_count = 1 + bulks;
 	for (unsigned int i = 0; i < supply->link_count; i++)
 		if (yab_link_init(&supply->links[i], supply, i ? YAB_WIRE_BULK : YAB_WIRE_URGENT,

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "address.h"
+#include "codec.h"
 #include "wire.h"
 
 struct yab_supply;
@@ -33,6 +34,7 @@ struct yab_supply_ops {
 struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dns, const char *vm,
 				  int memory_fd, uint64_t pages, const struct yab_address *address,
 				  const uint8_t token[YAB_WIRE_TOKEN_SIZE], unsigned int bulks,
+				  enum yab_codec_kind codec,
 				  const struct yab_supply_ops *ops, void *arg, char *error,
 				  size_t error_size);
 void yab_supply_free(struct yab_supply *supply);

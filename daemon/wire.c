@@ -26,6 +26,8 @@ static const struct yab_wire_rule yab_wire_rules[] = {
 	{ YAB_WIRE_ZERO,	false,	true,	true,	0, 0 },
 	{ YAB_WIRE_SURVEY,	false,	true,	true,	0, 0 },
 	{ YAB_WIRE_SURVEYED,	false,	true,	true,	0, 0 },
+	{ YAB_WIRE_PACKED,	false,	true,	true,	1,
+	  YAB_WIRE_PACK_PAGES * YAB_WIRE_PAGE_SIZE - 1 },
 	{ YAB_WIRE_ERROR,	true,	true,	false,	0, YAB_WIRE_ERROR_MAX },
 	{ 0,			false,	false,	false,	0, 0 },
 };
@@ -160,6 +162,11 @@ enum yab_wire_verdict yab_wire_header_decode(const uint8_t in[YAB_WIRE_HEADER_SI
 	    header->count > YAB_WIRE_PAGES_MAX)
 		return YAB_WIRE_MALFORMED;
 	if (header->type == YAB_WIRE_PAGES && header->length != header->count * YAB_WIRE_PAGE_SIZE)
+		return YAB_WIRE_MALFORMED;
+	/* A pack that is not smaller is sent as PAGES. */
+	if (header->type == YAB_WIRE_PACKED &&
+	    (role != YAB_WIRE_BULK || header->count > YAB_WIRE_PACK_PAGES ||
+	     header->length >= header->count * YAB_WIRE_PAGE_SIZE))
 		return YAB_WIRE_MALFORMED;
 	return YAB_WIRE_OK;
 }

@@ -124,8 +124,10 @@ static json_t *yab_worker_source_statistics(const struct yab_worker *worker)
 {
 	const struct yab_source_statistics *now = yab_source_statistics(worker->source);
 
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "type", "statistics",
+			 "packed_pages", (json_int_t)now->packed_pages,
+			 "packed_bytes", (json_int_t)now->packed_bytes,
 			 "pages", (json_int_t)worker->pages,
 			 "bytes", (json_int_t)now->bytes,
 			 "zero_pages", (json_int_t)now->zero_pages,
@@ -149,8 +151,10 @@ static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
 			     "p99", (json_int_t)yab_histogram_quantile(latency, 990),
 			     "max", (json_int_t)latency->max);
 	/* A NULL fault_us makes for a NULL here. */
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
 			 "type", "statistics",
+			 "packed_pages", (json_int_t)now->packed_pages,
+			 "packed_bytes", (json_int_t)now->packed_bytes,
 			 "pages", (json_int_t)worker->pages,
 			 "bytes", (json_int_t)now->bytes,
 			 "zero_pages", (json_int_t)now->zero_pages,
@@ -297,6 +301,7 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 {
 	const char *side, *vm;
 	char error[YAB_WORKER_ERROR_SIZE];
+	enum yab_codec_kind codec;
 	bool is_source;
 	json_int_t pages;
 
@@ -327,6 +332,12 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 	if (!worker->source && !worker->pager) {
 		snprintf(error, sizeof(error), "cannot use the memory: %s", strerror(errno));
 		yab_worker_fail(worker, error);
+		return;
+	}
+	codec = yab_codec_named(json_string_value(json_object_get(message, "codec")));
+	if ((worker->source ? yab_source_pack(worker->source, codec) :
+			      yab_pager_unpack(worker->pager, codec)) < 0) {
+		yab_worker_fail(worker, "no memory to compress or decompress pages");
 		return;
 	}
 	/* Shown by ps; /proc/self/exe would leave "exe" there. */

@@ -12,6 +12,8 @@
  *   {"type": "start", "side": "destination", "vm": NAME, "pages": N}
  *						fds: memory[, pager]
  *	What the region has already is taken over.
+ *   With "codec": "lz4" or "zstd" in it, either start message says that bulk pages may be
+ *	packed so.
  *   {"type": "connection", "role": "urgent"|"bulk", "index": N}	fds: socket
  *	The hellos were exchanged. A new connection replaces the old of its role and index.
  *   {"type": "serve"}		source only: the guest is stopped, pages may be
@@ -33,7 +35,8 @@
  * go on as long as they have connections: a guest may be waiting.
  *
  * Fields of "statistics" (integers; bytes and microseconds):
- *   both sides: pages, bytes (payload of PAGES frames), zero_pages, data_pages
+ *   both sides: pages, bytes (payload of PAGES and PACKED frames), zero_pages,
+ *     data_pages, packed_pages, packed_bytes (those of PACKED frames alone)
  *   source: urgent_requests, bulk_requests, urgent_pages, bulk_pages
  *   destination: present, faults, urgent_pages, bulk_pages, duplicate_pages,
  *     fault_us: {"count", "p50", "p99", "max"}  time from the first touch of a

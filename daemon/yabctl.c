@@ -27,6 +27,7 @@ struct yabctl {
 	const char *socket;
 	long bandwidth;		/* bytes a second for the sweep; 0: no limit */
 	long connections;	/* for the sweep */
+	const char *codec;	/* by which it is compressed, or "none" */
 	bool json;
 	bool paused;
 	const char *operands[2];
@@ -192,6 +193,12 @@ static void yabctl_table(json_t *job)
 			 (long long)yabctl_number(statistics, "zero_pages"));
 		yabctl_row("pages", line);
 	}
+	if (yabctl_number(statistics, "packed_pages")) {
+		snprintf(line, sizeof(line), "%lld, sent as %s",
+			 (long long)yabctl_number(statistics, "packed_pages"),
+			 yabctl_bytes(yabctl_number(statistics, "packed_bytes"), a, sizeof(a)));
+		yabctl_row("compressed pages", line);
+	}
 	yabctl_row("total time", yabctl_time(yabctl_number(job, "total_us"), a, sizeof(a)));
 }
 
@@ -259,7 +266,7 @@ static json_t *yabctl_request_list(struct yabctl *ctl)
 
 static json_t *yabctl_request_migrate(struct yabctl *ctl)
 {
-	return json_pack("{s:s, s:s, s:b, s:I, s:I}", "vm", ctl->operands[0], "destination",
+	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I}", "codec", ctl->codec, "vm", ctl->operands[0], "destination",
 			 ctl->operands[1], "paused", ctl->paused, "connections",
 			 (json_int_t)ctl->connections, "bandwidth", (json_int_t)ctl->bandwidth);
 }
@@ -277,7 +284,7 @@ static json_t *yabctl_request_bandwidth(struct yabctl *ctl)
 static const struct yabctl_command yabctl_commands[] = {
 	{ "start", 1, "start VM", yabctl_request_vm, yabctl_show_nothing },
 	{ "migrate", 2,
-	  "migrate VM DEST[:PORT] [--postcopy] [--postcopy-bandwidth MIB] [--connections N] [--paused] [--json]",
+	  "migrate VM DEST[:PORT] [--postcopy] [--postcopy-bandwidth MIB] [--connections N] [--compress CODEC] [--paused] [--json]",
 	  yabctl_request_migrate, yabctl_show_job },
 	{ "bandwidth", 2, "bandwidth VM MIB", yabctl_request_bandwidth, yabctl_show_nothing },
 	{ "list", 0, "list [--json]", yabctl_request_list, yabctl_show_list },
@@ -298,6 +305,8 @@ static void yabctl_help(void)
 	       "  --postcopy-bandwidth MIB  MiB a second for pages that nobody waits for (0: no\n"
 	       "                 limit; \"yabctl bandwidth\" changes it meanwhile)\n"
 	       "  --connections N  connections for them, 1 to %d (1)\n"
+	       "  --compress CODEC  lz4 or zstd for these pages, where that makes them come sooner\n"
+	       "                 (none)\n"
 	       "  --paused       leave the guest paused on the destination\n"
 	       "  --json         for machines\n"
 	       "  --version, --help\n"
@@ -408,12 +417,13 @@ err_request:
 /* What is left to do: -1, or the exit status. */
 static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 {
-	enum { SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, PAUSED, JSON, VERSION, HELP };
+	enum { SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, PAUSED, JSON, VERSION, HELP };
 	static const struct option options[] = {
 		{ "socket", required_argument, NULL, SOCKET },
 		{ "postcopy", no_argument, NULL, POSTCOPY },
 		{ "postcopy-bandwidth", required_argument, NULL, BANDWIDTH },
 		{ "connections", required_argument, NULL, CONNECTIONS },
+		{ "compress", required_argument, NULL, COMPRESS },
 		{ "paused", no_argument, NULL, PAUSED },
 		{ "json", no_argument, NULL, JSON },
 		{ "version", no_argument, NULL, VERSION },
@@ -449,6 +459,15 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 			}
 			ctl->connections = number;
 			break;
+		case COMPRESS:
+			if (strcmp(optarg, "lz4") && strcmp(optarg, "zstd") &&
+			    strcmp(optarg, "none")) {
+				fprintf(stderr, "yabctl: --compress %s: give lz4, zstd or none\n",
+					optarg);
+				return YABCTL_USAGE;
+			}
+			ctl->codec = optarg;
+			break;
 		case PAUSED:
 			ctl->paused = true;
 			break;
@@ -476,7 +495,7 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct yabctl ctl = { .socket = YABCTL_SOCKET, .connections = 1 };
+	struct yabctl ctl = { .socket = YABCTL_SOCKET, .connections = 1, .codec = "none" };
 	const struct yabctl_command *command = yabctl_commands;
 	int result, count;
 

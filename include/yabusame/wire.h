@@ -25,6 +25,7 @@
 
 #define YAB_WIRE_PAGE_SIZE	4096		/* the only one that is known */
 #define YAB_WIRE_PAGES_MAX	256		/* pages in one PAGES frame and one REQUEST */
+#define YAB_WIRE_PACK_PAGES	16		/* pages in one PACKED frame */
 #define YAB_WIRE_BULKS_MAX	16		/* bulk connections of a migration */
 #define YAB_WIRE_JSON_MAX	65536		/* bytes of a CALL, REPLY or EVENT */
 #define YAB_WIRE_STATE_MAX	65536		/* bytes of one STATE frame */
@@ -50,6 +51,7 @@ enum yab_wire_type {
 	YAB_WIRE_ZERO = 18,	/* source -> destination: count pages are zero */
 	YAB_WIRE_SURVEY = 19,	/* destination -> source: which of count pages are holes? */
 	YAB_WIRE_SURVEYED = 20,	/* source -> destination: so far was looked, ZERO came before */
+	YAB_WIRE_PACKED = 21,	/* source -> destination: count pages, compressed; bulk only */
 	/* any */
 	YAB_WIRE_ERROR = 32,	/* either way: text; the sender closes after it */
 };

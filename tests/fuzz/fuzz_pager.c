@@ -9,7 +9,7 @@
  * - it was complete when all pages were declared, and not before;
  * - and as long as the source was honest, pages held what the source has.
  *
- * The first byte chooses the number of pages. Then each byte is one thing to do (low
+ * The first byte chooses the number of pages and the codec. Then each byte is one thing to do (low
  * four bits, see LLVMFuzzerTestOneInput()), on the bulk connection if bit 4 is set.
  */
 #define _GNU_SOURCE 1
@@ -55,6 +55,8 @@ static int memory_fd = -1;
 static uint8_t *memory;
 static uint8_t before[PAGES_MAX * FUZZ_PAGE];	/* pages as they were when declared */
 static uint64_t pages;
+static enum yab_codec_kind kind;	/* of the packs that were agreed on */
+static struct yab_codec *codecs[YAB_CODEC_KINDS];
 static bool asked[PAGES_MAX], surveyed[PAGES_MAX], declared[PAGES_MAX];
 static uint64_t declared_count;
 static bool honest;
@@ -212,6 +214,26 @@ static size_t put_frame(uint8_t *out, enum yab_wire_type type, uint64_t page, ui
 	return size;
 }
 
+/* The same pages packed, if that was agreed on; not too many for the input's length. */
+static size_t put_pack(uint8_t *out, uint64_t page, uint64_t count)
+{
+	struct yab_wire_header header = {
+		.type = YAB_WIRE_PACKED,
+		.page = page,
+		.count = count,
+	};
+	uint8_t plain[YAB_CODEC_PLAIN_MAX];
+
+	for (uint64_t i = 0; i < count; i++)
+		fuzz_fill(plain + i * FUZZ_PAGE, page + i);
+	header.length = (uint32_t)yab_codec_pack(codecs[kind], out + YAB_WIRE_HEADER_SIZE, plain,
+						 count * FUZZ_PAGE);
+	if (!header.length)
+		return put_frame(out, YAB_WIRE_PAGES, page, count);
+	yab_wire_header_encode(out, &header);
+	return YAB_WIRE_HEADER_SIZE + header.length;
+}
+
 /* Makes the answer to the oldest request, as a source does. */
 static void make_answer(struct link *link)
 {
@@ -236,6 +258,15 @@ static void make_answer(struct link *link)
 
 		while (next < end && is_zero_page(next) == zero)
 			next++;
+		/* Every second run, of those that may be. */
+		if (!zero && kind && link == &bulk && page % 2) {
+			if (next > page + YAB_WIRE_PACK_PAGES)
+				next = page + YAB_WIRE_PACK_PAGES;
+			link->answer_size += put_pack(link->answer + link->answer_size, page,
+						      next - page);
+			page = next;
+			continue;
+		}
 		link->answer_size += put_frame(link->answer + link->answer_size,
 					       zero ? YAB_WIRE_ZERO : YAB_WIRE_PAGES, page,
 					       next - page);
@@ -271,12 +302,38 @@ static void send_frame(struct fuzz_input *input, struct link *link)
 	static uint8_t frame[YAB_WIRE_HEADER_SIZE + 8 * FUZZ_PAGE];
 	static const enum yab_wire_type types[] = { YAB_WIRE_PAGES, YAB_WIRE_ZERO,
 						    YAB_WIRE_REQUEST, YAB_WIRE_ERROR,
-						    YAB_WIRE_SURVEY, YAB_WIRE_SURVEYED };
+						    YAB_WIRE_SURVEY, YAB_WIRE_SURVEYED,
+						    YAB_WIRE_PACKED };
 	const uint8_t type = fuzz_byte(input);
 	uint64_t page = fuzz_short(input) % (pages + 2);
 
 	honest = false;
-	fuzz_send(link->fd, frame, put_frame(frame, types[type % 6], page, fuzz_byte(input) % 9));
+	fuzz_send(link->fd, frame, put_frame(frame, types[type % 7], page, fuzz_byte(input) % 9));
+}
+
+/*
+ * A pack for what is asked for next, of a number of pages, that is right but for some
+ * bytes of it.
+ */
+static void send_pack(struct fuzz_input *input, struct link *link)
+{
+	static uint8_t frame[YAB_WIRE_HEADER_SIZE + YAB_CODEC_PLAIN_MAX];
+	const struct request *request = &link->requests[link->head % REQUESTS];
+	const uint64_t page = link->head == link->tail ? 0 : request->page;
+	const enum yab_codec_kind before = kind;
+	const uint8_t what = fuzz_byte(input);
+	size_t size;
+
+	honest = false;
+	kind = YAB_CODEC_LZ4 + what % 2;
+	size = put_pack(frame, page, 1 + what / 2 % YAB_WIRE_PACK_PAGES);
+	kind = before;
+	for (int i = what / 32; i; i--) {
+		const size_t at = fuzz_short(input) % size;
+
+		frame[at] = fuzz_byte(input);
+	}
+	fuzz_send(link->fd, frame, size);
 }
 
 static void send_bytes(struct fuzz_input *input, struct link *link)
@@ -372,6 +429,12 @@ static void begin(uint8_t size)
 	fuzz_check(!fallocate(memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 			      PAGES_MAX * FUZZ_PAGE), "memory file");
 	pages = sizes[size % 4];
+	kind = size / 4 % YAB_CODEC_KINDS;
+	for (int i = YAB_CODEC_LZ4; i < YAB_CODEC_KINDS; i++) {
+		if (!codecs[i])
+			codecs[i] = yab_codec_new(i);
+		fuzz_check(codecs[i], "no codec");
+	}
 	memset(asked, 0, sizeof(asked));
 	memset(surveyed, 0, sizeof(surveyed));
 	memset(declared, 0, sizeof(declared));
@@ -390,6 +453,7 @@ static struct yab_pager *make_pager(struct event_base *base, int pager_fd)
 	failures = 0;
 	pager = yab_pager_new(base, "fuzz", memory_fd, pager_fd, pages, &ops, NULL);
 	fuzz_check(pager, "no pager");
+	fuzz_check(!yab_pager_unpack(pager, kind), "no codec");
 	fuzz_check(!yab_pager_start(pager), "not started");
 	return pager;
 }
@@ -465,6 +529,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		case 11:
 			yab_pager_limit(pager, fuzz_short(&input) * 100ULL);
+			break;
+		case 12:
+			send_pack(&input, link);
 			break;
 		default:
 			continue;	/* two things at once */

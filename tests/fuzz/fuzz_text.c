@@ -53,10 +53,17 @@ static void check_header(const struct yab_wire_header *header, enum yab_wire_rol
 		fuzz_check(header->count <= 256, "count of pages");
 		__attribute__((fallthrough));
 	case YAB_WIRE_ZERO:
+	case YAB_WIRE_SURVEY:
+	case YAB_WIRE_SURVEYED:
+	case YAB_WIRE_PACKED:
 		fuzz_check(!control && header->count, "pages");
 		fuzz_check(!__builtin_add_overflow(header->page, header->count, &end) &&
 			   end <= pages, "pages outside of the region");
-		fuzz_check(header->type == YAB_WIRE_PAGES || !header->length, "length");
+		if (header->type == YAB_WIRE_PACKED)
+			fuzz_check(role == YAB_WIRE_BULK && header->count <= 16 && header->length &&
+				   header->length < header->count * FUZZ_PAGE, "pack");
+		else
+			fuzz_check(header->type == YAB_WIRE_PAGES || !header->length, "length");
 		return;
 	case YAB_WIRE_ERROR:
 		fuzz_check(header->length <= 512, "length of an error");

@@ -33,6 +33,8 @@ static const char * const messages[] = {
 	"{\"type\": \"start\", \"side\": \"source\", \"vm\": \"vm\", \"pages\": 64}",
 	"{\"type\": \"start\", \"side\": \"destination\", \"vm\": \"vm\", \"pages\": 64}",
 	"{\"type\": \"start\", \"side\": \"destination\", \"vm\": \"vm\", \"pages\": 65}",
+	"{\"type\": \"start\", \"side\": \"source\", \"vm\": \"vm\", \"pages\": 64, \"kind\": \"image\", \"codec\": \"lz4\"}",
+	"{\"type\": \"start\", \"side\": \"source\", \"vm\": \"vm\", \"pages\": 64, \"kind\": \"process\", \"spans\": [{\"address\": 4096, \"length\": 262144, \"page\": 0}]}",
 	"{\"type\": \"connection\", \"role\": \"urgent\"}",
 	"{\"type\": \"connection\", \"role\": \"bulk\"}",
 	"{\"type\": \"serve\"}",

@@ -636,6 +636,138 @@ START_TEST(hostile_source)
 }
 END_TEST
 
+/* Pages of a pack, which is at @pack. */
+#define PACK		4
+
+static size_t make_pack(enum yab_codec_kind kind, uint8_t *pack, uint64_t page, uint64_t count)
+{
+	struct yab_codec *codec = yab_codec_new(kind);
+	uint8_t plain[YAB_CODEC_PLAIN_MAX];
+	size_t size;
+
+	ck_assert_ptr_nonnull(codec);
+	for (uint64_t i = 0; i < count; i++)
+		script_fill(plain + i * SCRIPT_PAGE, page + i, SEED);
+	size = yab_codec_pack(codec, pack, plain, count * SCRIPT_PAGE);
+	yab_codec_free(codec);
+	ck_assert_uint_gt(size, 0);
+	return size;
+}
+
+/*
+ * A pack in two pieces. Between them one of its pages comes on the urgent connection and
+ * is written to: the pack brings the others.
+ */
+START_TEST(pack)
+{
+	static uint8_t bytes[YAB_CODEC_PLAIN_MAX];
+	const enum yab_codec_kind kind = YAB_CODEC_LZ4 + _i % 2;
+	const size_t size = make_pack(kind, bytes, 0, PACK);
+	const size_t cut = _i / 2 ? size - 1 : 1;
+
+	ck_assert_int_eq(yab_pager_unpack(pager, kind), 0);
+	connect_pager(YAB_WIRE_URGENT);
+	connect_pager(YAB_WIRE_BULK);
+	expect_window(0);
+	script_send_header(bulk, YAB_WIRE_PACKED, (uint32_t)size, 0, PACK);
+	script_send(bulk, bytes, cut);
+	script_settle(base);
+	ck_assert_uint_eq(declared_count, 0);
+	fault(1);
+	script_settle(base);
+	script_expect_request(urgent, 1, 1);
+	script_send_pages(urgent, 1, 1, SEED);
+	script_settle(base);
+	expect_declared(1, 1);
+	memset(script_at(&memory, 1), GUEST, SCRIPT_PAGE);
+	/* With what comes behind it. */
+	script_send(bulk, bytes + cut, size - cut);
+	script_send_header(bulk, YAB_WIRE_ZERO, 0, PACK, 2);
+	script_settle(base);
+	ck_assert_uint_eq(script_at(&memory, 1)[0], GUEST);
+	ck_assert_uint_eq(script_at(&memory, 1)[SCRIPT_PAGE - 1], GUEST);
+	expect_filled(0, 1);
+	expect_filled(2, PACK - 2);
+	ck_assert_uint_eq(statistics->present, PACK + 2);
+	ck_assert_uint_eq(statistics->duplicate_pages, 1);
+	ck_assert_uint_eq(statistics->packed_pages, PACK);
+	ck_assert_uint_eq(statistics->packed_bytes, size);
+	ck_assert_uint_eq(statistics->bytes, size + SCRIPT_PAGE);
+	ck_assert_uint_eq(statistics->data_pages, PACK + 1);
+	ck_assert_int_eq(lost[YAB_WIRE_BULK], 0);
+}
+END_TEST
+
+/* Packs that are none, or hold other than they should: nothing of them is declared or kept. */
+START_TEST(hostile_pack)
+{
+	static uint8_t bytes[YAB_CODEC_PLAIN_MAX + SCRIPT_PAGE];
+	const enum yab_codec_kind kind = YAB_CODEC_LZ4 + _i % 2;
+	enum yab_wire_role role = YAB_WIRE_BULK;
+	uint64_t page = 0, count = PACK;
+	bool agreed = true;
+	struct stat st;
+	size_t size;
+
+	size = make_pack(kind, bytes, 0, PACK);
+	switch (_i / 2) {
+	case 0:
+		memset(bytes, 0xff, size);
+		break;
+	case 1:
+		size--;
+		break;
+	case 2:
+		size++;
+		break;
+	case 3:
+		count++;
+		break;
+	case 4:
+		/* A bomb: much more than it should. */
+		size = make_pack(kind, bytes, 0, YAB_WIRE_PACK_PAGES);
+		count = size / SCRIPT_PAGE + 1;
+		break;
+	case 5:
+		agreed = false;
+		break;
+	case 6:
+		role = YAB_WIRE_URGENT;
+		page = 1000;
+		break;
+	case 7:
+		page = 1;
+		break;
+	case 8:
+		count = RUN + 1;
+		break;
+	case 9:
+		size = PACK * SCRIPT_PAGE;
+		break;
+	}
+	if (agreed)
+		ck_assert_int_eq(yab_pager_unpack(pager, kind), 0);
+	connect_pager(YAB_WIRE_URGENT);
+	connect_pager(YAB_WIRE_BULK);
+	expect_window(0);
+	fault(1000);
+	script_settle(base);
+	script_expect_request(urgent, 1000, 1);
+	script_send_header(role == YAB_WIRE_BULK ? bulk : urgent, YAB_WIRE_PACKED, (uint32_t)size,
+			   page, count);
+	script_send(role == YAB_WIRE_BULK ? bulk : urgent, bytes, size);
+	script_settle(base);
+	ck_assert_int_eq(lost[role], 1);
+	ck_assert_int_eq(lost[YAB_WIRE_URGENT] + lost[YAB_WIRE_BULK], 1);
+	ck_assert_uint_eq(declared_count, 0);
+	ck_assert_uint_eq(statistics->present, 0);
+	ck_assert_uint_eq(statistics->packed_pages, 0);
+	ck_assert_int_eq(fstat(memory.fd, &st), 0);
+	ck_assert_int_eq(st.st_blocks, 0);
+	script_expect_refusal(role == YAB_WIRE_BULK ? bulk : urgent);
+}
+END_TEST
+
 /* An answer that is right is not a licence for another one. */
 START_TEST(hostile_source_repeats)
 {
@@ -1092,6 +1224,8 @@ int main(void)
 	tcase_add_test(tcase, more_faults_than_requests);
 	tcase_add_test(tcase, without_urgent_faults_go_in_bulk);
 	tcase_add_loop_test(tcase, hostile_source, 0, 18);
+	tcase_add_loop_test(tcase, pack, 0, 4);
+	tcase_add_loop_test(tcase, hostile_pack, 0, 20);
 	tcase_add_test(tcase, hostile_source_repeats);
 	tcase_add_test(tcase, error_is_passed_on);
 	tcase_add_loop_test(tcase, lost_in_mid_page, 0, 4);

@@ -43,6 +43,7 @@ static int holds[1 + BULKS] = { -1, -1, -1, -1 };
 static unsigned int bulks = 1;	/* connections of them that are made */
 static int breaks_left;
 static bool over_tcp;
+static enum yab_codec_kind codec;	/* what packs bulk pages */
 
 static enum kind kind_of(uint64_t page)
 {
@@ -196,6 +197,8 @@ static void make_pager(int fd)
 	pager = yab_pager_new(base, "test", there.fd, fd, PAGES, &ops, NULL);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
+	ck_assert_int_eq(yab_source_pack(source, codec), 0);
+	ck_assert_int_eq(yab_pager_unpack(pager, codec), 0);
 	ck_assert_int_eq(yab_pager_start(pager), 0);
 	connect_both(YAB_WIRE_URGENT, 0);
 	for (unsigned int i = 0; i < bulks; i++)
@@ -239,6 +242,30 @@ START_TEST(undisturbed)
 	ck_assert_uint_eq(sent->bytes, statistics->bytes);
 	ck_assert_uint_ge(sent->bulk_requests, PAGES / YAB_WIRE_PAGES_MAX);
 	ck_assert_int_eq(losses, 0);
+}
+END_TEST
+
+/* The same, packed, at least while it is tried whether that pays. */
+START_TEST(packed)
+{
+	const struct yab_source_statistics *sent = yab_source_statistics(source);
+
+	over_tcp = _i & 1;
+	bulks = _i & 2 ? BULKS : 1;
+	codec = YAB_CODEC_LZ4 + _i / 4;
+	make_pager(-1);
+	event_base_dispatch(base);
+	ck_assert_int_eq(completions, 1);
+	ck_assert_int_eq(losses, 0);
+	ck_assert_mem_eq(here.bytes, there.bytes, PAGES * SCRIPT_PAGE);
+	ck_assert_uint_eq(statistics->data_pages, PAGES / 8 * 5);
+	ck_assert_uint_ge(statistics->packed_pages, 1024);
+	ck_assert_uint_lt(statistics->packed_bytes, statistics->packed_pages * SCRIPT_PAGE);
+	ck_assert_uint_eq(statistics->bytes, statistics->packed_bytes + SCRIPT_PAGE *
+			  (statistics->data_pages - statistics->packed_pages));
+	ck_assert_uint_eq(sent->packed_pages, statistics->packed_pages);
+	ck_assert_uint_eq(sent->packed_bytes, statistics->packed_bytes);
+	ck_assert_uint_eq(sent->bytes, statistics->bytes);
 }
 END_TEST
 
@@ -321,6 +348,7 @@ END_TEST
 START_TEST(busy_guest_and_broken_connections)
 {
 	state = 200 + (uint64_t)_i;
+	codec = (unsigned int)_i / 4;
 	over_tcp = _i & 1;
 	bulks = _i & 2 ? BULKS : 1;
 	guest_is_there = true;
@@ -368,10 +396,11 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_loop_test(tcase, undisturbed, 0, 2);
+	tcase_add_loop_test(tcase, packed, 0, 8);
 	tcase_add_test(tcase, sparse);
 	tcase_add_test(tcase, holes_stay_holes);
 	tcase_add_loop_test(tcase, busy_guest, 0, 8);
-	tcase_add_loop_test(tcase, busy_guest_and_broken_connections, 0, 8);
+	tcase_add_loop_test(tcase, busy_guest_and_broken_connections, 0, 4 * YAB_CODEC_KINDS);
 	tcase_add_test(tcase, faults_alone);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);

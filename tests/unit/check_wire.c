@@ -96,6 +96,8 @@ START_TEST(header_good)
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_ZERO, 0, 0, 1000) },
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SURVEY, 0, 0, 1000) },
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SURVEYED, 0, 999, 1) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PACKED, 1, 999, 1) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PACKED, 65535, 0, 16) },
 	};
 	uint8_t bytes[YAB_WIRE_HEADER_SIZE];
 	struct yab_wire_header in;
@@ -137,7 +139,7 @@ START_TEST(header_hostile)
 		/* unknown types */
 		{ YAB_WIRE_CONTROL, FRAME(0, 0, 0, 0) },
 		{ YAB_WIRE_CONTROL, FRAME(6, 0, 0, 0) },
-		{ YAB_WIRE_BULK, FRAME(21, 0, 0, 1) },
+		{ YAB_WIRE_BULK, FRAME(22, 0, 0, 1) },
 		{ YAB_WIRE_BULK, FRAME(0xffff, 0, 0, 1) },
 		/* the wrong connection */
 		{ YAB_WIRE_CONTROL, FRAME(YAB_WIRE_REQUEST, 0, 0, 1) },
@@ -182,6 +184,15 @@ START_TEST(header_hostile)
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SURVEY, 0, 0, 1001) },
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SURVEYED, 0, 1, 0) },
 		{ YAB_WIRE_CONTROL, FRAME(YAB_WIRE_SURVEY, 0, 0, 1) },
+		/* packs */
+		{ YAB_WIRE_URGENT, FRAME(YAB_WIRE_PACKED, 100, 0, 1) },
+		{ YAB_WIRE_CONTROL, FRAME(YAB_WIRE_PACKED, 100, 0, 1) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PACKED, 0, 0, 1) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PACKED, 4096, 0, 1) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PACKED, 65536, 0, 16) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PACKED, 100, 0, 17) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PACKED, 100, 0, 0) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PACKED, 100, 1000, 1) },
 	};
 	uint8_t bytes[YAB_WIRE_HEADER_SIZE];
 	struct yab_wire_header in;
@@ -195,7 +206,7 @@ END_TEST
 /* Whatever the bytes are, what is accepted keeps the promises of the header. */
 START_TEST(header_random)
 {
-	static const uint16_t types[] = { 1, 2, 3, 4, 5, 16, 17, 18, 32, 7 };
+	static const uint16_t types[] = { 1, 2, 3, 4, 5, 16, 17, 18, 32, 21 };
 	uint64_t state = 1;
 
 	for (int i = 0; i < 200000; i++) {
@@ -221,6 +232,8 @@ START_TEST(header_random)
 		ck_assert_uint_le(in.count, PAGES - in.page);
 		if (in.type == YAB_WIRE_PAGES)
 			ck_assert_uint_eq(in.length, in.count * YAB_WIRE_PAGE_SIZE);
+		else if (in.type == YAB_WIRE_PACKED)
+			ck_assert_uint_lt(in.length, in.count * YAB_WIRE_PAGE_SIZE);
 		else if (role != YAB_WIRE_CONTROL && in.type != YAB_WIRE_ERROR)
 			ck_assert_uint_eq(in.length, 0);
 	}
@@ -244,9 +257,9 @@ int main(void)
 	tcase_add_test(tcase, hello_round_trip);
 	tcase_add_test(tcase, hello_layout);
 	tcase_add_loop_test(tcase, hello_hostile, 0, 12);
-	tcase_add_loop_test(tcase, header_good, 0, 14);
+	tcase_add_loop_test(tcase, header_good, 0, 16);
 	tcase_add_test(tcase, header_layout);
-	tcase_add_loop_test(tcase, header_hostile, 0, 42);
+	tcase_add_loop_test(tcase, header_hostile, 0, 50);
 	tcase_add_test(tcase, header_random);
 	tcase_add_test(tcase, role_names);
 	suite_add_tcase(suite, tcase);
