@@ -148,7 +148,7 @@ static ssize_t yab_backing_file_send(struct yab_backing *backing, struct yab_soc
 		errno = ENODATA;
 	} else if (errno == EAGAIN || errno == EINTR) {
 		return 0;
-	} else if (errno == EINVAL || errno == ENOSYS) {
+	} else if (errno == EINVAL) {
 		file->no_sendfile = true;
 		errno = EOPNOTSUPP;
 	}

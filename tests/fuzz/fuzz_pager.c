@@ -320,14 +320,14 @@ static void send_pack(struct fuzz_input *input, struct link *link)
 	static uint8_t frame[YAB_WIRE_HEADER_SIZE + YAB_CODEC_PLAIN_MAX];
 	const struct request *request = &link->requests[link->head % REQUESTS];
 	const uint64_t page = link->head == link->tail ? 0 : request->page;
-	const enum yab_codec_kind before = kind;
+	const enum yab_codec_kind agreed = kind;
 	const uint8_t what = fuzz_byte(input);
 	size_t size;
 
 	honest = false;
 	kind = YAB_CODEC_LZ4 + what % 2;
 	size = put_pack(frame, page, 1 + what / 2 % YAB_WIRE_PACK_PAGES);
-	kind = before;
+	kind = agreed;
 	for (int i = what / 32; i; i--) {
 		const size_t at = fuzz_short(input) % size;
 

@@ -33,14 +33,19 @@ static const char * const messages[] = {
 	"{\"type\": \"start\", \"side\": \"source\", \"vm\": \"vm\", \"pages\": 64}",
 	"{\"type\": \"start\", \"side\": \"destination\", \"vm\": \"vm\", \"pages\": 64}",
 	"{\"type\": \"start\", \"side\": \"destination\", \"vm\": \"vm\", \"pages\": 65}",
-	"{\"type\": \"start\", \"side\": \"source\", \"vm\": \"vm\", \"pages\": 64, \"kind\": \"image\", \"codec\": \"lz4\"}",
-	"{\"type\": \"start\", \"side\": \"source\", \"vm\": \"vm\", \"pages\": 64, \"kind\": \"process\", \"spans\": [{\"address\": 4096, \"length\": 262144, \"page\": 0}]}",
 	"{\"type\": \"connection\", \"role\": \"urgent\"}",
 	"{\"type\": \"connection\", \"role\": \"bulk\"}",
 	"{\"type\": \"serve\"}",
+	"{\"type\": \"start\", \"side\": \"source\", \"vm\": \"vm\", \"pages\": 64, "
+	"\"kind\": \"image\", \"codec\": \"lz4\"}",
+	"{\"type\": \"start\", \"side\": \"source\", \"vm\": \"vm\", \"pages\": 64, "
+	"\"kind\": \"process\", "
+	"\"spans\": [{\"address\": 4096, \"length\": 262144, \"page\": 0}]}",
 };
 
 #define MESSAGES	ARRAY_SIZE(messages)
+/* Inputs of before the others came choose among these. */
+#define MESSAGES_FIRST	6
 
 static int memory_fd = -1;
 
@@ -92,7 +97,8 @@ static void send_message(struct fuzz_input *input, int fd)
 	char *text = NULL;
 
 	if (which < 16 * MESSAGES) {
-		iov.iov_base = (void *)messages[which % MESSAGES];
+		iov.iov_base = (void *)messages[which < 16 * MESSAGES_FIRST ?
+						which % MESSAGES_FIRST : which % MESSAGES];
 		iov.iov_len = strlen(iov.iov_base);
 	} else if (which < 240) {
 		text = fuzz_text(input, &iov.iov_len);
