@@ -320,6 +320,51 @@ START_TEST(bulk_in_slices)
 }
 END_TEST
 
+/*
+ * A turn packs no more than a slice of pages, however small they get: what an urgent
+ * request waits for.
+ */
+START_TEST(packs_in_slices)
+{
+	struct turns turns = { 0 };
+	struct yab_wire_header header;
+	uint8_t bytes[SCRIPT_PAGE];
+	int ours, theirs;
+
+	ck_assert_int_eq(yab_source_pack(source, YAB_CODEC_LZ4 + _i), 0);
+	for (uint64_t page = PATTERN_END; page < PAGES; page++)
+		memset(script_at(&memory, page), 1, SCRIPT_PAGE);
+	yab_source_serve(source);
+	/* Plain pages first, to compare with: until packing is tried. */
+	for (uint64_t i = 0; i < 5; i++) {
+		request(bulk, PATTERN_END, 256);
+		for (uint64_t page = PATTERN_END; page < PATTERN_END + 256; page += header.count) {
+			receive(bulk, bytes, YAB_WIRE_HEADER_SIZE);
+			ck_assert_int_eq(yab_wire_header_decode(bytes, YAB_WIRE_BULK, PAGES,
+								&header), YAB_WIRE_OK);
+			ck_assert_uint_eq(header.type, YAB_WIRE_PAGES);
+			for (uint64_t k = 0; k < header.count; k++)
+				receive(bulk, bytes, SCRIPT_PAGE);
+		}
+	}
+	script_pair(&ours, &theirs);
+	script_send(ours, "x", 1);
+	turns.event = event_new(base, theirs, EV_READ | EV_PERSIST, on_turn, &turns);
+	event_priority_set(turns.event, YAB_PRIORITY_BULK);
+	event_add(turns.event, NULL);
+	request(bulk, PATTERN_END, 256);
+	script_settle(base);
+	ck_assert_uint_eq(yab_source_statistics(source)->packed_pages, 256);
+	ck_assert_uint_eq(turns.all, 256 / YAB_WIRE_PACK_PAGES * YAB_WIRE_HEADER_SIZE +
+			  yab_source_statistics(source)->packed_bytes);
+	/* One, and what was left of the one before. */
+	ck_assert_uint_le(turns.most, turns.all / (256 / YAB_WIRE_PACK_PAGES) * 2);
+	event_free(turns.event);
+	close(ours);
+	close(theirs);
+}
+END_TEST
+
 START_TEST(urgent_while_bulk_is_stuck)
 {
 	yab_source_serve(source);
@@ -516,6 +561,7 @@ int main(void)
 	tcase_add_test(tcase, holes_stay_holes);
 	tcase_add_test(tcase, urgent_first);
 	tcase_add_test(tcase, bulk_in_slices);
+	tcase_add_loop_test(tcase, packs_in_slices, 0, 2);
 	tcase_add_test(tcase, urgent_while_bulk_is_stuck);
 	tcase_add_test(tcase, many_requests);
 	tcase_add_test(tcase, many_small_requests);

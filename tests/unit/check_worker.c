@@ -8,7 +8,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,6 +83,15 @@ static void start(struct worker *worker, const char *side, int fd)
 					  json_pack("{s:s, s:s, s:s, s:i}", "type", "start",
 						    "side", side, "vm", "test", "pages", PAGES),
 					  &fd, 1), 0);
+}
+
+/* Any start message; steals @start. */
+static void start_as(struct worker *worker, const char *side, json_t *start, int fd)
+{
+	json_object_update_missing_new(start, json_pack("{s:s, s:s, s:s, s:i}", "type", "start",
+							"side", side, "vm", "test", "pages",
+							PAGES));
+	ck_assert_int_eq(yab_channel_send(worker->channel, start, &fd, 1), 0);
 }
 
 static void give(struct worker *worker, const char *role, int fd)
@@ -186,6 +198,66 @@ START_TEST(whole_migration)
 	expect_exit(&destination, 0);
 	hang_up(&source);
 	expect_exit(&source, 0);
+}
+END_TEST
+
+/* From a raw image, with codecs: it is as whole. */
+START_TEST(other_starts)
+{
+	static const char *const codecs[] = { "none", "lz4", "zstd", "brotli" };
+
+	spawn(&source);
+	spawn(&destination);
+	start_as(&source, "source", json_pack("{s:s, s:s}", "kind", "image", "codec", codecs[_i]),
+		 here.fd);
+	start_as(&destination, "destination", json_pack("{s:s}", "codec", codecs[_i]), there.fd);
+	connect_workers("urgent");
+	connect_workers("bulk");
+	serve(&source);
+	while (!destination.complete)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_mem_eq(here.bytes, there.bytes, PAGES * SCRIPT_PAGE);
+	ck_assert_int_ge(number(&destination, "packed_pages"), 0);
+	ck_assert_int_ge(number(&destination, "packed_bytes"), 0);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	hang_up(&source);
+	expect_exit(&source, 0);
+}
+END_TEST
+
+/* From the private memory of a process, which is this one. */
+START_TEST(from_a_process)
+{
+	uint8_t *memory = mmap(NULL, PAGES * SCRIPT_PAGE, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	json_t *spans;
+
+	ck_assert_ptr_ne(memory, MAP_FAILED);
+	ck_assert_int_ge(pidfd, 0);
+	/* Where a host's rules let a child trace its parent only if that says so. */
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+	for (uint64_t page = 0; page < PAGES; page += 3)
+		script_fill(memory + page * SCRIPT_PAGE, page, SEED);
+	spans = json_pack("[{s:I, s:i, s:i}]", "address", (json_int_t)(uintptr_t)memory, "length",
+			  PAGES * SCRIPT_PAGE, "page", 0);
+	spawn(&source);
+	spawn(&destination);
+	start_as(&source, "source", json_pack("{s:s, s:o}", "kind", "process", "spans", spans),
+		 pidfd);
+	start(&destination, "destination", there.fd);
+	connect_workers("bulk");
+	serve(&source);
+	while (!destination.complete)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_mem_eq(memory, there.bytes, PAGES * SCRIPT_PAGE);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	hang_up(&source);
+	expect_exit(&source, 0);
+	munmap(memory, PAGES * SCRIPT_PAGE);
+	close(pidfd);
 }
 END_TEST
 
@@ -312,6 +384,12 @@ START_TEST(bad_start)
 		"{\"type\":\"start\",\"side\":\"source\",\"vm\":\"test\",\"pages\":-1}",
 		"{\"type\":\"start\",\"side\":\"source\",\"vm\":7,\"pages\":1}",
 		"{\"type\":\"start\",\"side\":\"destination\",\"vm\":\"test\",\"pages\":1000000}",
+		"{\"type\":\"start\",\"side\":\"source\",\"vm\":\"test\",\"pages\":1,\"kind\":\"disk\"}",
+		"{\"type\":\"start\",\"side\":\"source\",\"vm\":\"test\",\"pages\":1,\"kind\":\"process\"}",
+		"{\"type\":\"start\",\"side\":\"source\",\"vm\":\"test\",\"pages\":1,"
+		"\"kind\":\"process\",\"spans\":[{\"address\":4096,\"length\":-4096,\"page\":0}]}",
+		"{\"type\":\"start\",\"side\":\"source\",\"vm\":\"test\",\"pages\":1,"
+		"\"kind\":\"process\",\"spans\":[{\"address\":4096,\"length\":4096,\"page\":0}]}",
 	};
 
 	spawn(&source);
@@ -380,12 +458,14 @@ int main(int argc, char **argv)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, whole_migration);
+	tcase_add_loop_test(tcase, other_starts, 0, 4);
+	tcase_add_test(tcase, from_a_process);
 	tcase_add_test(tcase, lost_connection_is_told);
 	tcase_add_test(tcase, outlives_its_supervisor);
 	tcase_add_test(tcase, source_outlives_its_supervisor);
 	tcase_add_test(tcase, leaves_when_nothing_can_come);
 	tcase_add_test(tcase, leaves_with_its_supervisor);
-	tcase_add_loop_test(tcase, bad_start, 0, 6);
+	tcase_add_loop_test(tcase, bad_start, 0, 10);
 	tcase_add_test(tcase, odd_messages);
 	tcase_add_test(tcase, inherits_nothing);
 	suite_add_tcase(suite, tcase);
