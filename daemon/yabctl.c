@@ -266,9 +266,9 @@ static json_t *yabctl_request_list(struct yabctl *ctl)
 
 static json_t *yabctl_request_migrate(struct yabctl *ctl)
 {
-	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I}", "codec", ctl->codec, "vm", ctl->operands[0], "destination",
-			 ctl->operands[1], "paused", ctl->paused, "connections",
-			 (json_int_t)ctl->connections, "bandwidth", (json_int_t)ctl->bandwidth);
+	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I}", "codec", ctl->codec, "vm",
+			 ctl->operands[0], "destination", ctl->operands[1], "paused", ctl->paused,
+			 "connections", (json_int_t)ctl->connections, "bandwidth", (json_int_t)ctl->bandwidth);
 }
 
 static json_t *yabctl_request_bandwidth(struct yabctl *ctl)
@@ -417,7 +417,10 @@ err_request:
 /* What is left to do: -1, or the exit status. */
 static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 {
-	enum { SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, PAUSED, JSON, VERSION, HELP };
+	enum {
+		SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, PAUSED, JSON, VERSION,
+		HELP,
+	};
 	static const struct option options[] = {
 		{ "socket", required_argument, NULL, SOCKET },
 		{ "postcopy", no_argument, NULL, POSTCOPY },
