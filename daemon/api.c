@@ -245,7 +245,7 @@ static void yab_api_migrate(struct yab_client *client, const char *vm, json_t *j
 	}
 	if (!yab_api_number(json, "connections", 1, YAB_WIRE_BULKS_MAX, 1, &connections) ||
 	    !yab_api_number(json, "bandwidth", 0, INT64_MAX, 0, &bandwidth)) {
-		yab_client_refuse(client, "1 to 16 connections, and a bandwidth that is not negative");
+		yab_client_refuse(client, "1 to 16 connections, bandwidth not negative");
 		return;
 	}
 	options.connections = (unsigned int)connections;
@@ -267,7 +267,7 @@ static void yab_api_bandwidth(struct yab_client *client, const char *vm, json_t 
 	if (yab_description_name_check(vm, error, sizeof(error)) < 0) {
 		yab_client_refuse(client, error);
 	} else if (!yab_api_number(json, "bandwidth", 0, INT64_MAX, -1, &bandwidth)) {
-		yab_client_refuse(client, "a bandwidth is a number of bytes a second, 0 for no limit");
+		yab_client_refuse(client, "bandwidth: bytes a second, 0 for no limit");
 	} else if (yab_outgoing_limit(supervisor->outgoings, vm, (uint64_t)bandwidth) < 0 &&
 		   yab_incomings_limit(supervisor->incomings, vm,
 				       json_object_get(json, "bandwidth")) < 0) {

@@ -247,6 +247,12 @@ static bool yab_intake_take_payload(struct yab_intake *intake, size_t size)
 	return true;
 }
 
+static void yab_intake_aim_header(struct yab_intake *intake, struct iovec *iov)
+{
+	iov->iov_base = intake->header + intake->header_size;
+	iov->iov_len = sizeof(intake->header) - intake->header_size;
+}
+
 size_t yab_intake_receive(struct yab_intake *intake)
 {
 	struct iovec iov[2];
@@ -266,10 +272,10 @@ size_t yab_intake_receive(struct yab_intake *intake)
 		if (intake->received + size < intake->frame.length)
 			break;
 		/* The next header comes along with the end of the payload. */
-		/* fall through */
+		yab_intake_aim_header(intake, &iov[used++]);
+		break;
 	case YAB_INTAKE_HEADER:
-		iov[used].iov_base = intake->header + intake->header_size;
-		iov[used++].iov_len = sizeof(intake->header) - intake->header_size;
+		yab_intake_aim_header(intake, &iov[used++]);
 		break;
 	case YAB_INTAKE_TEXT:
 		iov[used].iov_base = intake->text + intake->received;

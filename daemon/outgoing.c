@@ -117,8 +117,8 @@ static void yab_outgoing_prepare(struct yab_outgoing *outgoing)
 	yab_outgoing_arm(outgoing, YAB_OUTGOING_PREPARE_SECONDS);
 	yab_outgoing_phase(outgoing, YAB_JOB_PREPARE);
 	if (yab_outgoing_call(outgoing, call) < 0)
-		yab_outgoing_fail(outgoing, "cannot call %s: %s", outgoing->options.destination.text,
-				  strerror(errno));
+		yab_outgoing_fail(outgoing, "cannot call %s: %s",
+				  outgoing->options.destination.text, strerror(errno));
 }
 
 /* Asks what became of the session, and takes it up where it goes on. */
@@ -147,7 +147,8 @@ static void yab_outgoing_lost(const char *error, bool answered, void *arg)
 	char text[YAB_WIRE_ERROR_MAX];
 
 	if (answered)
-		snprintf(text, sizeof(text), "%.270s: %.230s", outgoing->options.destination.text, error);
+		snprintf(text, sizeof(text), "%.270s: %.230s",
+			 outgoing->options.destination.text, error);
 	else
 		snprintf(text, sizeof(text), "%s", error);
 	switch (outgoing->state) {
@@ -285,8 +286,8 @@ static void yab_outgoing_commit(struct yab_outgoing *outgoing)
 			 "cookie", cookie);
 	yab_outgoing_phase(outgoing, YAB_JOB_FINISH);
 	if (yab_outgoing_call(outgoing, call) < 0) {
-		yab_outgoing_fail(outgoing, "cannot call %s: %s", outgoing->options.destination.text,
-				  strerror(errno));
+		yab_outgoing_fail(outgoing, "cannot call %s: %s",
+				  outgoing->options.destination.text, strerror(errno));
 		return;
 	}
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_COMMITTING);

@@ -141,7 +141,8 @@ void yab_outgoing_give_back(struct yab_outgoing *outgoing, const char *text, boo
 	json_t *abort;
 
 	snprintf(outgoing->error, sizeof(outgoing->error), "%s", text);
-	yab_log_warn(outgoing->vm->name, "migration to %s fails: %s", outgoing->options.destination.text,
+	yab_log_warn(outgoing->vm->name, "migration to %s fails: %s",
+		     outgoing->options.destination.text,
 		     text);
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_GIVING_BACK);
 	yab_supply_free(outgoing->supply);

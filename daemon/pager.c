@@ -237,7 +237,7 @@ static void yab_pager_sweep(struct yab_pager *pager)
 
 	while ((bulk = yab_pager_idlest(pager)) && !yab_intake_is_full(bulk)) {
 		yab_pager_survey(pager, bulk);
-		/* Full runs only, or an answer of one page would be followed by a request of one. */
+		/* Full runs only, or an answer of a page would be followed by a request of one. */
 		if (window->on_order && window->on_order + run > window->width)
 			break;
 		if (!yab_budget_allows(&pager->budget, yab_pager_now())) {

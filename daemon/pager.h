@@ -41,9 +41,9 @@ struct yab_pager_ops {
 };
 
 /*
- * @memory_fd, open for both, is a shmem file of at least @pages pages, @pager_fd the region's pager fd
- * (non-blocking), or -1 where nobody touches the memory before it is complete.
- * Both are borrowed and must stay open. @vm is for the log. NULL with errno.
+ * @memory_fd, open for both, is a shmem file of at least @pages pages, @pager_fd the
+ * region's pager fd (non-blocking), or -1 where nobody touches the memory before it is
+ * complete. Both are borrowed and must stay open. @vm is for the log. NULL with errno.
  */
 struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int memory_fd,
 				int pager_fd, uint64_t pages, const struct yab_pager_ops *ops,

@@ -246,7 +246,8 @@ static bool yab_source_next_request(struct yab_source_link *link)
 	return true;
 }
 
-static void yab_source_put_header(struct yab_source_link *link, const struct yab_wire_header *header)
+static void yab_source_put_header(struct yab_source_link *link,
+				  const struct yab_wire_header *header)
 {
 	yab_wire_header_encode(link->header, header);
 	link->header_left = sizeof(link->header);

@@ -79,8 +79,9 @@ struct yab_store {
 };
 
 /*
- * Borrows both descriptors; the memory file must be open for reading and writing. Pages that the region has already are taken over.
- * 0, or -1 with errno; all memory is allocated here.
+ * Borrows both descriptors; the memory file must be open for reading and writing. Pages
+ * that the region has already are taken over. 0, or -1 with errno; all memory is
+ * allocated here.
  */
 int yab_store_init(struct yab_store *store, int memory_fd, int pager_fd, uint64_t pages,
 		   yab_store_declare_cb declare, yab_store_present_cb present);

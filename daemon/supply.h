@@ -29,7 +29,10 @@ struct yab_supply_ops {
 	void (*failed)(const char *error, void *arg);
 };
 
-/* Borrows @memory_fd. @bulks connections for the sweep, 1 to YAB_WIRE_BULKS_MAX. NULL with one line in @error. */
+/*
+ * Borrows @memory_fd. @bulks connections for the sweep, 1 to YAB_WIRE_BULKS_MAX. NULL
+ * with one line in @error.
+ */
 struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dns, const char *vm,
 				  int memory_fd, uint64_t pages, const struct yab_address *address,
 				  const uint8_t token[YAB_WIRE_TOKEN_SIZE], unsigned int bulks,

@@ -328,6 +328,13 @@ static void yab_worker_connect(struct yab_worker *worker, json_t *message, int *
 		yab_worker_on_lost(role, (unsigned int)index, strerror(errno), worker);
 }
 
+static void yab_worker_limit(struct yab_worker *worker, json_t *message)
+{
+	const json_int_t bandwidth = json_integer_value(json_object_get(message, "bandwidth"));
+
+	yab_pager_limit(worker->pager, bandwidth > 0 ? (uint64_t)bandwidth : 0);
+}
+
 static void yab_worker_orphan(struct yab_worker *worker)
 {
 	yab_channel_free(worker->channel);
@@ -361,8 +368,7 @@ static void yab_worker_on_message(json_t *message, const int *fds, size_t fd_cou
 	else if (type && !strcmp(type, "serve") && worker->source)
 		yab_source_serve(worker->source);
 	else if (type && !strcmp(type, "limit") && worker->pager)
-		yab_pager_limit(worker->pager, (uint64_t)json_integer_value(
-				json_object_get(message, "bandwidth")));
+		yab_worker_limit(worker, message);
 	else
 		yab_log_error(worker->vm, "worker: message of type %s is not understood",
 			      type ? type : "(none)");

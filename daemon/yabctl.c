@@ -17,7 +17,7 @@
 
 #define YABCTL_SOCKET	"/run/yabusame/control.sock"
 #define YABCTL_BAR	30
-#define YABCTL_BANDWIDTH_MAX	(1L << 30)	/* MiB a second */
+#define YABCTL_BANDWIDTH_MAX	1073741824L	/* MiB a second */
 
 /* Exit statuses. */
 #define YABCTL_FAILED	1

@@ -245,7 +245,8 @@ START_TEST(refused)
 	snprintf(text, sizeof(text), "127.0.0.1:%d", ntohs(bound.sin_port));
 	ck_assert_int_eq(yab_address_parse(text, &address), 0);
 	dns = evdns_base_new(meeting.base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-	ck_assert_ptr_nonnull(yab_handshake_connect(meeting.base, dns, &address, YAB_WIRE_CONTROL, 0,
+	ck_assert_ptr_nonnull(yab_handshake_connect(meeting.base, dns, &address,
+						    YAB_WIRE_CONTROL, 0,
 						    NULL, PATIENCE_MS, on_greeted, &meeting));
 	ck_assert(!meeting.settled);
 	while (!meeting.settled)
