@@ -65,10 +65,11 @@ show_logs()
 
 # --- waiting for states ------------------------------------------------------------
 
-# until SECONDS COMMAND...: asks again until it is true; the seconds bound a failure
+# until SECONDS COMMAND...: asks again until it is true; the seconds, times YAB_PATIENCE,
+# bound a failure
 until_true()
 {
-	local end=$((SECONDS + $1))
+	local end=$((SECONDS + $1 * ${YAB_PATIENCE:-1}))
 	shift
 
 	until "$@"; do
