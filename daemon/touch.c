@@ -61,10 +61,13 @@ void yab_touches_end(struct yab_touches *touches, uint64_t page, uint64_t count,
 
 	/* A range of more pages than there are entries: look at those instead. */
 	if (touches->count && count > YAB_TOUCH_SETS * YAB_TOUCH_WAYS) {
-		for (struct yab_touch *touch = &touches->sets[0][0];
-		     touch < &touches->sets[YAB_TOUCH_SETS][0]; touch++)
+		for (size_t i = 0; i < YAB_TOUCH_SETS * YAB_TOUCH_WAYS; i++) {
+			struct yab_touch *set = touches->sets[i / YAB_TOUCH_WAYS];
+			struct yab_touch *touch = &set[i % YAB_TOUCH_WAYS];
+
 			if (touch->time_ns && touch->page - page < count)
 				yab_touch_end(touches, touch, now, latency);
+		}
 		return;
 	}
 	for (const uint64_t end = page + count; page < end && touches->count; page++) {
