@@ -5,24 +5,32 @@
 
 /*
  * The figures below were chosen with the simulator in tests/bench/policy; docs/measurements.md
- * has its table.
+ * has its table. Unless said otherwise they are pages.
  */
-/* Pages between two touches that make a stream, and between a frontier and "little further". */
+/* Between two touches that make a stream, and between a frontier and "little further". */
 #define YAB_FAULT_NEAR		16
 #define YAB_FAULT_WINDOW_MIN	8
-/* 2 MiB: 1.7 ms of 10 Gbit/s, in which nobody else's pages are asked for. */
+/* 2 MiB: 1.7 ms of 10 Gbit/s. */
 #define YAB_FAULT_WINDOW_MAX	512
 /*
- * How far a sweep follows a stream, in lengths of the stream so far. The guest then waits
- * once each time that the stream has grown by so much, and what follows a stream that has
- * ended is bounded.
+ * How far a stream is followed in place of the sweep: so many times its length so far, and
+ * this. The guest then waits once each time that the stream has grown by so much, and what
+ * is spent on a stream that has ended is bounded.
  */
 #define YAB_FAULT_FOLLOW	8
+#define YAB_FAULT_FOLLOW_MIN	512
+/* Around a lone touch: at first, ... */
+#define YAB_FAULT_RADIUS_SWEEP	8
+/* ... when all others had that, and nothing newer is to be followed, ... */
+#define YAB_FAULT_BEFORE	16
+#define YAB_FAULT_BEHIND	128
+/* ... and how much of it ahead of hints, where that has paid. */
+#define YAB_FAULT_RADIUS_MIN	4
 #define YAB_FAULT_RADIUS_MAX	32
-/* Lone touches after which the radius is thought over. */
+/* Lone touches after which that is thought over. */
 #define YAB_FAULT_EPOCH		32
 /*
- * Of these so many must have a neighbour for the radius to double; if less than this, it
+ * Of these so many must have a neighbour for the radius to double; if less than FEW, it
  * halves. Touches at random have one now and then.
  */
 #define YAB_FAULT_PAIRS_MANY	8
@@ -66,6 +74,7 @@ static void yab_fault_stream_aim(struct yab_fault_streams *streams,
 		ahead = left;
 	stream->target = stream->page + 1 + ahead;
 	ahead += length > left / YAB_FAULT_FOLLOW ? left : length * YAB_FAULT_FOLLOW;
+	ahead += YAB_FAULT_FOLLOW_MIN;
 	if (ahead > left)
 		ahead = left;
 	stream->horizon = stream->page + 1 + ahead;
@@ -153,6 +162,9 @@ static void yab_fault_streams_begin(struct yab_fault_streams *streams, uint64_t 
 	stream->page = yab_fault_stream_place(streams, stream, page);
 	stream->grown = stream->page;
 	streams->used |= yab_fault_stream_bit(streams, stream);
+	streams->backward &= ~yab_fault_stream_bit(streams, stream);
+	if (stream->backward)
+		streams->backward |= yab_fault_stream_bit(streams, stream);
 	yab_fault_stream_aim(streams, stream);
 }
 
@@ -179,18 +191,23 @@ static struct yab_fault_lone *yab_fault_lone_near(struct yab_fault_streams *stre
 	return NULL;
 }
 
-static void yab_fault_streams_think(struct yab_fault_streams *streams)
+static struct yab_fault_around *yab_fault_ring_newest(struct yab_fault_ring *ring)
 {
-	if (++streams->epoch < YAB_FAULT_EPOCH)
-		return;
-	if (streams->pairs >= YAB_FAULT_PAIRS_MANY)
-		streams->radius = streams->radius ? streams->radius * 2 : 1;
-	else if (streams->pairs < YAB_FAULT_PAIRS_FEW)
-		streams->radius /= 2;
-	if (streams->radius > YAB_FAULT_RADIUS_MAX)
-		streams->radius = YAB_FAULT_RADIUS_MAX;
-	streams->epoch = 0;
-	streams->pairs = 0;
+	return &ring->entries[(ring->top - 1) % YAB_FAULT_AROUND];
+}
+
+static void yab_fault_ring_push(struct yab_fault_ring *ring, struct yab_fault_around around)
+{
+	ring->top++;
+	*yab_fault_ring_newest(ring) = around;
+	if (ring->count < YAB_FAULT_AROUND)
+		ring->count++;
+}
+
+static void yab_fault_ring_pop(struct yab_fault_ring *ring)
+{
+	ring->top--;
+	ring->count--;
 }
 
 static void yab_fault_streams_remember(struct yab_fault_streams *streams, uint64_t page)
@@ -199,15 +216,25 @@ static void yab_fault_streams_remember(struct yab_fault_streams *streams, uint64
 
 	streams->wasted += lone->asked;
 	*lone = (struct yab_fault_lone){ .page = page, .used = true };
-	if (!streams->radius)
+	yab_fault_ring_push(&streams->near, (struct yab_fault_around){
+		.page = page,
+		.touches = streams->touches,
+	});
+}
+
+/* The radius grows while most lone touches turn out to have neighbours. */
+static void yab_fault_streams_think(struct yab_fault_streams *streams)
+{
+	if (++streams->epoch < YAB_FAULT_EPOCH)
 		return;
-	/* The oldest make room: they are the least urgent. */
-	if (streams->around_count == YAB_FAULT_LONE) {
-		streams->around_count--;
-		for (unsigned int i = 0; i < streams->around_count; i++)
-			streams->around[i] = streams->around[i + 1];
-	}
-	streams->around[streams->around_count++] = (uint16_t)(lone - streams->lone);
+	if (streams->pairs >= YAB_FAULT_PAIRS_MANY)
+		streams->radius = streams->radius ? streams->radius * 2 : YAB_FAULT_RADIUS_MIN;
+	else if (streams->pairs < YAB_FAULT_PAIRS_FEW)
+		streams->radius = streams->radius > YAB_FAULT_RADIUS_MIN ? streams->radius / 2 : 0;
+	if (streams->radius > YAB_FAULT_RADIUS_MAX)
+		streams->radius = YAB_FAULT_RADIUS_MAX;
+	streams->epoch = 0;
+	streams->pairs = 0;
 }
 
 /* Some stream takes the touch of @page by @rule. */
@@ -237,10 +264,10 @@ void yab_fault_streams_touch(struct yab_fault_streams *streams, uint64_t page)
 		lone->used = false;
 		streams->pairs++;
 		yab_fault_streams_begin(streams, lone->page, page);
-	} else if (yab_fault_streams_any(streams, page, yab_fault_stream_jump)) {
-		return;
-	} else {
+	} else if (!yab_fault_streams_any(streams, page, yab_fault_stream_jump)) {
 		yab_fault_streams_remember(streams, page);
+	} else {
+		return;
 	}
 	yab_fault_streams_think(streams);
 }
@@ -278,28 +305,64 @@ static struct yab_fault_stream *yab_fault_streams_turn(struct yab_fault_streams 
 	return &streams->streams[next];
 }
 
+/* Idle pages near @page: up to @behind of them behind it, then up to @before before it. */
+static bool yab_fault_streams_idle(const struct yab_fault_streams *streams, uint64_t at,
+				   uint64_t before, uint64_t behind,
+				   const struct yab_pagemap *map, uint64_t limit, uint64_t *page,
+				   uint64_t *count)
+{
+	const uint64_t from = at > before ? at - before : 0;
+	const uint64_t end = streams->pages - at > behind ? at + 1 + behind : streams->pages;
+
+	return yab_pagemap_first_idle(map, at, end, limit, page, count) ||
+	       yab_pagemap_last_idle(map, from, at, limit, page, count);
+}
+
+/* What is next to lone touches, those first that came last. */
+static bool yab_fault_streams_near(struct yab_fault_streams *streams, uint64_t radius,
+				   const struct yab_pagemap *map, uint64_t limit, uint64_t *page,
+				   uint64_t *count)
+{
+	while (streams->near.count) {
+		const struct yab_fault_around around = *yab_fault_ring_newest(&streams->near);
+
+		if (yab_fault_streams_idle(streams, around.page, radius, radius, map, limit, page,
+					   count))
+			return true;
+		yab_fault_ring_pop(&streams->near);
+		yab_fault_ring_push(&streams->far, around);
+	}
+	return false;
+}
+
+static bool yab_fault_streams_far(struct yab_fault_streams *streams,
+				  const struct yab_pagemap *map, uint64_t limit, uint64_t *page,
+				  uint64_t *count)
+{
+	while (streams->far.count) {
+		if (yab_fault_streams_idle(streams, yab_fault_ring_newest(&streams->far)->page,
+					   YAB_FAULT_BEFORE, YAB_FAULT_BEHIND, map, limit, page,
+					   count))
+			return true;
+		yab_fault_ring_pop(&streams->far);
+	}
+	return false;
+}
+
+/* The radius pays: the surroundings of lone touches come before hints. */
 static bool yab_fault_streams_around(struct yab_fault_streams *streams,
 				     const struct yab_pagemap *map, uint64_t limit,
 				     uint64_t *page, uint64_t *count)
 {
-	while (streams->around_count) {
-		struct yab_fault_lone *lone =
-			&streams->lone[streams->around[streams->around_count - 1]];
-		const uint64_t from = lone->page < streams->radius ? 0 :
-				      lone->page - streams->radius;
-		const uint64_t to = streams->pages - lone->page <= streams->radius ?
-				    streams->pages : lone->page + streams->radius + 1;
+	struct yab_fault_lone *lone;
 
-		/* What lies behind it in memory first. */
-		if (lone->used &&
-		    (yab_pagemap_first_idle(map, lone->page, to, limit, page, count) ||
-		     yab_pagemap_last_idle(map, from, lone->page, limit, page, count))) {
-			lone->asked += *count;
-			return true;
-		}
-		streams->around_count--;
-	}
-	return false;
+	if (!streams->radius ||
+	    !yab_fault_streams_near(streams, streams->radius, map, limit, page, count))
+		return false;
+	lone = yab_fault_lone_at(streams, yab_fault_ring_newest(&streams->near)->page /
+				 YAB_FAULT_NEAR);
+	lone->asked += *count;
+	return true;
 }
 
 bool yab_fault_streams_next(struct yab_fault_streams *streams, const struct yab_pagemap *map,
@@ -324,16 +387,37 @@ bool yab_fault_streams_next(struct yab_fault_streams *streams, const struct yab_
 	return found;
 }
 
+/* Of those in @bits the one that was right last, or NULL. */
+static struct yab_fault_stream *yab_fault_streams_latest(struct yab_fault_streams *streams,
+							 uint64_t bits)
+{
+	struct yab_fault_stream *latest = NULL;
+
+	for (; bits; bits &= bits - 1) {
+		struct yab_fault_stream *stream = &streams->streams[__builtin_ctzll(bits)];
+
+		if (!latest || stream->right > latest->right)
+			latest = stream;
+	}
+	return latest;
+}
+
 bool yab_fault_streams_follow(struct yab_fault_streams *streams, const struct yab_pagemap *map,
 			      uint64_t limit, uint64_t *page, uint64_t *count)
 {
+	if (yab_fault_streams_near(streams, YAB_FAULT_RADIUS_SWEEP, map, limit, page, count))
+		return true;
 	/* Searched piece by piece, and not for ever: the sweep finds what is left, too. */
 	for (unsigned int pieces = YAB_FAULT_STREAMS; pieces && streams->following; pieces--) {
 		struct yab_fault_stream *stream =
-			yab_fault_streams_turn(streams, streams->following);
+			yab_fault_streams_latest(streams, streams->following);
 		uint64_t end = stream->frontier + YAB_FAULT_WINDOW_MAX;
 		bool found;
 
+		if (streams->far.count &&
+		    yab_fault_ring_newest(&streams->far)->touches > stream->right &&
+		    yab_fault_streams_far(streams, map, limit, page, count))
+			return true;
 		if (end > stream->horizon)
 			end = stream->horizon;
 		found = yab_fault_stream_next(streams, stream, end, map, limit, page, count);
@@ -342,5 +426,16 @@ bool yab_fault_streams_follow(struct yab_fault_streams *streams, const struct ya
 		if (found)
 			return true;
 	}
-	return false;
+	return yab_fault_streams_far(streams, map, limit, page, count);
+}
+
+void yab_fault_streams_lead(struct yab_fault_streams *streams, uint64_t *cursor)
+{
+	const struct yab_fault_stream *latest =
+		yab_fault_streams_latest(streams, streams->used & ~streams->backward);
+
+	if (!latest || latest->right <= streams->led)
+		return;
+	streams->led = latest->right;
+	*cursor = latest->frontier;
 }

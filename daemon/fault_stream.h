@@ -29,6 +29,7 @@
 
 #define YAB_FAULT_STREAMS	64	/* bits of a word */
 #define YAB_FAULT_LONE		256	/* lone touches remembered; a power of two */
+#define YAB_FAULT_AROUND	64	/* whose surroundings are still to be asked for; ditto */
 
 /* Page numbers count down for a stream that runs backward, so all of them run upward. */
 struct yab_fault_stream {
@@ -46,8 +47,18 @@ struct yab_fault_stream {
 
 struct yab_fault_lone {
 	uint64_t page;
-	uint64_t asked;		/* pages around it, not borne out */
+	uint64_t asked;		/* pages around it that no touch bore out */
 	bool used;
+};
+
+/* Lone touches whose surroundings are still to be asked for; the oldest make room. */
+struct yab_fault_ring {
+	struct yab_fault_around {
+		uint64_t page;
+		uint64_t touches;	/* seen when it was touched */
+	} entries[YAB_FAULT_AROUND];
+	unsigned int top;	/* modulo YAB_FAULT_AROUND: behind the newest */
+	unsigned int count;
 };
 
 struct yab_fault_streams {
@@ -55,15 +66,16 @@ struct yab_fault_streams {
 	uint64_t touches;
 	struct yab_fault_stream streams[YAB_FAULT_STREAMS];
 	uint64_t used;		/* bits: which of them are streams, */
+	uint64_t backward;	/* run backward, */
 	uint64_t hungry;	/* have not asked up to their target, */
 	uint64_t following;	/* and up to their horizon */
 	unsigned int turn;	/* who is served next */
+	uint64_t led;		/* touches seen when the stream was right that leads the sweep */
 
 	struct yab_fault_lone lone[YAB_FAULT_LONE];
-	/* Places in lone[] whose surroundings are to be asked for, newest last. */
-	uint16_t around[YAB_FAULT_LONE];
-	unsigned int around_count;
-	uint64_t radius;	/* pages on each side */
+	struct yab_fault_ring near;
+	struct yab_fault_ring far;	/* those of which the nearest pages were asked for */
+	uint64_t radius;	/* pages on each side that are asked for ahead; may be 0 */
 	unsigned int epoch;	/* lone touches since the radius was last thought over, */
 	unsigned int pairs;	/* and how many of them had a neighbour */
 
@@ -79,5 +91,10 @@ bool yab_fault_streams_next(struct yab_fault_streams *streams, const struct yab_
 /* Where a sweep is best spent: ahead of streams, further than they were proved right. */
 bool yab_fault_streams_follow(struct yab_fault_streams *streams, const struct yab_pagemap *map,
 			      uint64_t limit, uint64_t *page, uint64_t *count);
+/*
+ * Where the sweep is to go on when nothing is left to follow: behind the stream that
+ * was right last. Leaves @cursor alone if that is no news.
+ */
+void yab_fault_streams_lead(struct yab_fault_streams *streams, uint64_t *cursor);
 
 #endif /* YAB_DAEMON_FAULT_STREAM_H */

@@ -449,8 +449,9 @@ static int yab_incoming_spawn_worker(struct yab_incoming *incoming, int memory_f
 					  yab_incoming_worker_exited, incoming);
 	if (!incoming->child)
 		return -1;
-	start = json_pack("{s:s, s:s, s:s, s:I}", "type", "start", "side", "destination", "vm",
-			  incoming->name, "pages", (json_int_t)incoming->pages);
+	start = json_pack("{s:s, s:s, s:s, s:I, s:s*}", "type", "start", "side", "destination",
+			  "vm", incoming->name, "pages", (json_int_t)incoming->pages,
+			  "policy", incoming->supervisor->policy);
 	return yab_channel_send(incoming->worker, start, fds, 2);
 }
 

@@ -34,6 +34,7 @@
 #include "log.h"
 #include "pagemap.h"
 #include "pager.h"
+#include "policy.h"
 #include "request.h"
 #include "socket.h"
 #include "touch.h"
@@ -129,7 +130,7 @@ struct yab_pager {
 
 	enum yab_pager_state state;
 	struct yab_pagemap map;
-	uint64_t cursor;	/* where the bulk sweep goes on */
+	struct yab_policy *policy;
 	struct yab_pager_link urgent;
 	struct yab_pager_link bulk;
 	struct event fault;
@@ -556,10 +557,9 @@ static void yab_pager_pump(struct yab_pager *pager)
 	/* Full runs only, or an answer of one page would be followed by a request of one. */
 	while (pager->bulk.requests.pages + YAB_PAGER_RUN <= YAB_PAGER_WINDOW &&
 	       !yab_requests_is_full(&pager->bulk.requests) &&
-	       yab_pagemap_next_idle(&pager->map, pager->cursor, YAB_PAGER_RUN, &page, &count)) {
+	       yab_policy_next(pager->policy, &pager->map, YAB_PAGER_RUN, &page, &count))
 		yab_pager_ask(&pager->bulk, page, count);
-		pager->cursor = page + count;
-	}
+	pager->statistics.prefetched_pages = yab_policy_statistics(pager->policy)->prefetched;
 	yab_pager_write(&pager->bulk);
 }
 
@@ -622,8 +622,8 @@ static void yab_pager_take_fault(struct yab_pager *pager, const struct yab_fault
 	if (!yab_pagemap_want(&pager->map, fault->page))
 		return;
 	yab_touches_note(&pager->touches, fault->page, fault->time_ns);
-	/* The pages behind it are the likeliest to be touched next. */
-	pager->cursor = fault->page + 1;
+	yab_policy_touch(pager->policy, fault->page);
+	pager->statistics.wasted_pages = yab_policy_statistics(pager->policy)->wasted;
 	/*
 	 * In the order of the faults. One that was asked for in bulk is asked for again:
 	 * it must not wait behind what else is under way there. What finds no room stays
@@ -684,8 +684,8 @@ static int yab_pager_listen(struct yab_pager *pager)
 }
 
 struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int memory_fd,
-				int pager_fd, uint64_t pages, const struct yab_pager_ops *ops,
-				void *arg)
+				int pager_fd, uint64_t pages, const char *policy,
+				const struct yab_pager_ops *ops, void *arg)
 {
 	struct yab_pager *pager;
 	struct stat st;
@@ -701,6 +701,9 @@ struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int mem
 	pager = calloc(1, sizeof(*pager));
 	if (!pager)
 		return NULL;
+	pager->policy = yab_policy_new(policy, pages);
+	if (!pager->policy)
+		goto free_pager;
 	if (yab_pagemap_init(&pager->map, pages) < 0)
 		goto free_pager;
 	memory = mmap(NULL, pages * YAB_WIRE_PAGE_SIZE, PROT_READ | PROT_WRITE,
@@ -728,6 +731,7 @@ release_map:
 	yab_pagemap_release(&pager->map);
 free_pager:
 	error = errno;
+	yab_policy_free(pager->policy);
 	free(pager);
 	errno = error;
 	return NULL;
@@ -744,6 +748,7 @@ void yab_pager_free(struct yab_pager *pager)
 	event_del(&pager->retry);
 	munmap(pager->memory, pager->map.pages * YAB_WIRE_PAGE_SIZE);
 	yab_pagemap_release(&pager->map);
+	yab_policy_free(pager->policy);
 	free(pager);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The destination side of a worker: asks the source for the pages that somebody
- * waits for, sweeps up all others, and puts what comes into its final place in
+ * waits for, sweeps up all others in a policy's order, and puts what comes into its final place in
  * the region's memory file.
  */
 #ifndef YAB_DAEMON_PAGER_H
@@ -37,6 +37,8 @@ struct yab_pager_statistics {
 	uint64_t urgent_pages;		/* arrived on the urgent connection */
 	uint64_t bulk_pages;		/* arrived on the bulk connection */
 	uint64_t duplicate_pages;	/* arrived when they were present already */
+	uint64_t prefetched_pages;	/* asked for because of a touch nearby, and those */
+	uint64_t wasted_pages;		/* that no touch bore out: see policy.h */
 };
 
 /*
@@ -61,11 +63,12 @@ struct yab_pager_ops {
 /*
  * @memory_fd is a shmem file of at least @pages pages, @pager_fd the region's pager fd
  * (non-blocking), or -1 where nobody touches the memory before it is complete.
- * Both are borrowed and must stay open. @vm is for the log. NULL with errno.
+ * Both are borrowed and must stay open. @policy is the order in bulk (policy.h), NULL the
+ * default one. @vm is for the log. NULL with errno.
  */
 struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int memory_fd,
-				int pager_fd, uint64_t pages, const struct yab_pager_ops *ops,
-				void *arg);
+				int pager_fd, uint64_t pages, const char *policy,
+				const struct yab_pager_ops *ops, void *arg);
 void yab_pager_free(struct yab_pager *pager);
 
 /*

@@ -104,7 +104,7 @@ static bool yab_policy_push_ahead(struct yab_policy *policy, const struct yab_pa
 	return false;
 }
 
-/* adaptive: ahead of streams of touches. The sweep goes on where it was. */
+/* adaptive: ahead of streams of touches, and around touches. */
 
 static void yab_policy_adaptive_count(struct yab_policy *policy)
 {
@@ -130,7 +130,10 @@ static bool yab_policy_adaptive_ahead(struct yab_policy *policy, const struct ya
 static bool yab_policy_adaptive_follow(struct yab_policy *policy, const struct yab_pagemap *map,
 				       uint64_t limit, uint64_t *page, uint64_t *count)
 {
-	return yab_fault_streams_follow(&policy->streams, map, limit, page, count);
+	if (yab_fault_streams_follow(&policy->streams, map, limit, page, count))
+		return true;
+	yab_fault_streams_lead(&policy->streams, &policy->cursor);
+	return false;
 }
 
 static const struct yab_policy_ops yab_policy_sweep = {

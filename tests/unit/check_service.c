@@ -178,7 +178,7 @@ static void setup(void)
 
 static void make_pager(int fd)
 {
-	pager = yab_pager_new(base, "test", there.fd, fd, PAGES, &ops, NULL);
+	pager = yab_pager_new(base, "test", there.fd, fd, PAGES, NULL, &ops, NULL);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
 	connect_both(YAB_WIRE_URGENT);
@@ -286,7 +286,7 @@ END_TEST
 START_TEST(faults_alone)
 {
 	guest_is_there = true;
-	pager = yab_pager_new(base, "test", there.fd, pager_fd, PAGES, &ops, NULL);
+	pager = yab_pager_new(base, "test", there.fd, pager_fd, PAGES, NULL, &ops, NULL);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
 	connect_both(YAB_WIRE_URGENT);
