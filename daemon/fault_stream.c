@@ -361,7 +361,8 @@ static bool yab_fault_streams_around(struct yab_fault_streams *streams,
 		return false;
 	lone = yab_fault_lone_at(streams, yab_fault_ring_newest(&streams->near)->page /
 				 YAB_FAULT_NEAR);
-	lone->asked += *count;
+	if (lone->used && lone->page == yab_fault_ring_newest(&streams->near)->page)
+		lone->asked += *count;
 	return true;
 }
 

@@ -172,6 +172,7 @@ static const struct yab_policy_ops *yab_policy_parse(const char *spec, uint64_t 
 {
 	static char *const names[] = { "forward", "backward", NULL };
 	uint64_t *const counts[] = { forward, backward };
+	const size_t size = strlen(spec) + 1;
 	char text[YAB_POLICY_SPEC_SIZE];
 	bool seen[2] = { false, false };
 	char *left = text, *value;
@@ -183,9 +184,9 @@ static const struct yab_policy_ops *yab_policy_parse(const char *spec, uint64_t 
 		return &yab_policy_sweep;
 	if (!strcmp(spec, yab_policy_adaptive.name))
 		return &yab_policy_adaptive;
-	if (!*spec || strlen(spec) >= sizeof(text) || spec[strlen(spec) - 1] == ',')
+	if (size < 2 || size > sizeof(text) || spec[size - 2] == ',')
 		return NULL;
-	strcpy(text, spec);
+	memcpy(text, spec, size);
 	while (*left) {
 		which = getsubopt(&left, names, &value);
 		if (which < 0 || seen[which] || !yab_policy_parse_count(value, counts[which]))

@@ -83,7 +83,8 @@ static void compare_idle_within(const struct yab_pagemap *map, const struct mode
 	ck_assert_uint_eq(count, want);
 	while (!model_is_idle(&model[last - 1]))
 		last--;
-	for (want = 0; want < limit && last - want > from && model_is_idle(&model[last - want - 1]);)
+	want = 1;
+	while (want < limit && last - want > from && model_is_idle(&model[last - want - 1]))
 		want++;
 	ck_assert(yab_pagemap_last_idle(map, from, end, limit, &page, &count));
 	ck_assert_uint_eq(page, last - want);

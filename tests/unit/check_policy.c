@@ -88,7 +88,7 @@ START_TEST(specifications)
 {
 	static const char *const good[] = {
 		"sweep", "adaptive", "forward=0", "forward=1", "backward=7",
-		"forward=8,backward=8", "backward=2,forward=4096",
+		"forward=8,backward=8", "backward=2,forward=4096", NULL,
 	};
 	static const char *const bad[] = {
 		"", " ", "Sweep", "sweep ", "sweep,", "adaptive,forward=1", "forward", "forward=",
@@ -96,7 +96,7 @@ START_TEST(specifications)
 		"forward=1,,backward=1", "forward=1,forward=2", "forward=4097", "forward=0x10",
 		"forward=99999999999999999999", "forward=18446744073709551617", "back=1",
 		"forward=1,sideways=2",
-		"forward=00000000000000000000000000000000000000000000000000000000000000001",
+		"forward=00000000000000000000000000000000000000000000000000000000000000001", NULL,
 	};
 
 	ck_assert_ptr_null(yab_policy_new(NULL, 0));
@@ -104,12 +104,12 @@ START_TEST(specifications)
 	make(NULL, 1);
 	ck_assert_str_eq(yab_policy_name(policy), "adaptive");
 	drop();
-	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+	for (size_t i = 0; good[i]; i++) {
 		ck_assert_msg(yab_policy_is_valid(good[i]), "%s", good[i]);
 		make(good[i], 10);
 		drop();
 	}
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+	for (size_t i = 0; bad[i]; i++) {
 		ck_assert_msg(!yab_policy_is_valid(bad[i]), "%s", bad[i]);
 		errno = 0;
 		ck_assert_ptr_null(yab_policy_new(bad[i], 10));
@@ -292,6 +292,40 @@ START_TEST(many_streams)
 	touch(900000);
 	touch(900001);
 	ck_assert_uint_eq(statistics->wasted, 8);
+	drop();
+}
+END_TEST
+
+/* A stream with a large window does not keep another one waiting. */
+START_TEST(streams_take_turns)
+{
+	uint64_t page, count, first, second, from[2] = { 0 };
+
+	make("adaptive", 1000000);
+	for (uint64_t start = 100000; start <= 500000; start += 400000) {
+		touch(start);
+		for (page = start + 1; page < start + 2000; page++) {
+			if (is_asked(page))
+				continue;
+			touch(page);
+			drain();
+		}
+	}
+	for (first = 100000; yab_pagemap_is_asked(&map, first, YAB_WIRE_URGENT) ||
+	     is_asked(first); first++)
+		;
+	for (second = 500000; yab_pagemap_is_asked(&map, second, YAB_WIRE_URGENT) ||
+	     is_asked(second); second++)
+		;
+	touch(first);
+	touch(second);
+	for (int i = 0; i < 4; i++) {
+		ck_assert(next(&page, &count));
+		ck_assert_uint_eq(count, RUN);
+		from[page >= second]++;
+	}
+	ck_assert_uint_eq(from[0], 2);
+	ck_assert_uint_eq(from[1], 2);
 	drop();
 }
 END_TEST
@@ -489,6 +523,7 @@ int main(void)
 	tcase_add_test(tcase, region_ends);
 	tcase_add_test(tcase, window_shrinks);
 	tcase_add_test(tcase, many_streams);
+	tcase_add_test(tcase, streams_take_turns);
 	tcase_add_test(tcase, late_is_right);
 	tcase_add_test(tcase, random_prefetches_little);
 	tcase_add_test(tcase, radius_adapts);
