@@ -23,7 +23,7 @@
 #define YAB_FAULT_RADIUS_SWEEP	8
 /* ... when all others had that, and nothing newer is to be followed, ... */
 #define YAB_FAULT_BEFORE	16
-#define YAB_FAULT_BEHIND	128
+#define YAB_FAULT_BEHIND	256
 /* ... and how much of it ahead of hints, where that has paid. */
 #define YAB_FAULT_RADIUS_MIN	4
 #define YAB_FAULT_RADIUS_MAX	32

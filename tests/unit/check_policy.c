@@ -394,7 +394,9 @@ START_TEST(lone_touch_leads_sweep)
 	expect(5001, 8);
 	expect(4992, 8);
 	expect(5009, 64);
-	expect(5073, 56);
+	expect(5073, 64);
+	expect(5137, 64);
+	expect(5201, 56);
 	expect(4984, 8);
 	expect(0, 64);
 	ck_assert_uint_eq(statistics->prefetched, 0);
