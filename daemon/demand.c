@@ -51,6 +51,7 @@ struct yab_demand {
 	struct event *restart;
 	int retry_ms;
 	uint64_t bandwidth;
+	const char *policy;
 
 	int parked[YAB_WIRE_BULKS_MAX];	/* bulk connections for later; -1: none */
 	json_t *statistics;		/* the last ones */
@@ -210,8 +211,9 @@ static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_
 	demand->child = yab_child_watch(demand->base, pid, yab_demand_exited, demand);
 	if (!demand->child)
 		return -1;
-	start = json_pack("{s:s, s:s, s:s, s:I}", "type", "start", "side", "destination", "vm",
-			  demand->vm, "pages", (json_int_t)demand->pages);
+	start = json_pack("{s:s, s:s, s:s, s:I, s:s*}", "type", "start", "side", "destination",
+			  "vm", demand->vm, "pages", (json_int_t)demand->pages, "policy",
+			  demand->policy);
 	if (yab_channel_send(demand->worker, start, fds, 2) < 0)
 		return -1;
 	if (!demand->bandwidth)
@@ -259,7 +261,8 @@ static void yab_demand_drop_worker(struct yab_demand *demand, bool goes_on)
 }
 
 struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint64_t size,
-				  const struct yab_demand_ops *ops, void *arg, int *memory_fd,
+				  const char *policy, const struct yab_demand_ops *ops,
+				  void *arg, int *memory_fd,
 				  char *error, size_t error_size)
 {
 	struct yab_demand *demand = calloc(1, sizeof(*demand));
@@ -273,6 +276,7 @@ struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint6
 	}
 	demand->base = base;
 	demand->pages = size / YAB_WIRE_PAGE_SIZE;
+	demand->policy = policy;
 	demand->ops = ops;
 	demand->arg = arg;
 	demand->state = YAB_DEMAND_WORKING;

@@ -40,10 +40,12 @@ struct yab_demand_ops {
 
 /*
  * Makes memory and region NAME and starts the worker. *memory_fd becomes the memory file,
- * which is the caller's. NULL with one line in @error.
+ * which is the caller's. @policy (policy.h) is borrowed; NULL is the default. NULL with one
+ * line in @error.
  */
 struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint64_t size,
-				  const struct yab_demand_ops *ops, void *arg, int *memory_fd,
+				  const char *policy, const struct yab_demand_ops *ops,
+				  void *arg, int *memory_fd,
 				  char *error, size_t error_size);
 /*
  * Without ops. A worker whose region is not complete goes on by itself if @goes_on, as

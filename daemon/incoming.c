@@ -410,8 +410,9 @@ static int yab_incoming_start(struct yab_incoming *incoming, char *error, size_t
 	char path[128];
 
 	incoming->demand = yab_demand_new(incoming->supervisor->base, vm->name,
-					  vm->description->memory, &yab_incoming_demand_ops,
-					  incoming, &memory_fd, error, error_size);
+					  vm->description->memory, incoming->supervisor->policy,
+					  &yab_incoming_demand_ops, incoming, &memory_fd, error,
+					  error_size);
 	if (!incoming->demand)
 		return -1;
 	snprintf(path, sizeof(path), "%s/%s", YAB_REGION_FOLDER, vm->name);

@@ -21,6 +21,7 @@
 #include "listener.h"
 #include "log.h"
 #include "outgoing.h"
+#include "policy.h"
 #include "supervisor.h"
 #include "token.h"
 #include "version.h"
@@ -34,6 +35,7 @@ struct yab_options {
 	const char *listen;
 	const char *run_dir;
 	const char *vm_dir;
+	const char *policy;
 	bool debug;
 	bool worker;
 };
@@ -58,6 +60,9 @@ static void yab_main_help(void)
 	       "                           address of a network of its own\n"
 	       "  --run-dir FOLDER         sockets and logs (%s)\n"
 	       "  --vm-dir FOLDER          descriptions of VMs, NAME.json (%s)\n"
+	       "  --policy SPEC            in which order the memory of arriving VMs is pulled:\n"
+	       "                           " YAB_POLICY_SPECS "\n"
+	       "                           (" YAB_POLICY_DEFAULT ")\n"
 	       "  --debug                  log more\n"
 	       "  --version, --help        print and leave\n",
 	       YAB_WIRE_PORT, YAB_MAIN_RUN_DIR, YAB_MAIN_VM_DIR);
@@ -66,11 +71,12 @@ static void yab_main_help(void)
 /* What is left to do: -1, or the exit status. */
 static int yab_main_options(int argc, char **argv, struct yab_options *options)
 {
-	enum { LISTEN = 256, RUN_DIR, VM_DIR, DEBUG, WORKER, VERSION, HELP };
+	enum { LISTEN = 256, RUN_DIR, VM_DIR, POLICY, DEBUG, WORKER, VERSION, HELP };
 	static const struct option long_options[] = {
 		{ "listen", required_argument, NULL, LISTEN },
 		{ "run-dir", required_argument, NULL, RUN_DIR },
 		{ "vm-dir", required_argument, NULL, VM_DIR },
+		{ "policy", required_argument, NULL, POLICY },
 		{ "debug", no_argument, NULL, DEBUG },
 		{ "worker", no_argument, NULL, WORKER },	/* for yab_worker_spawn() */
 		{ "version", no_argument, NULL, VERSION },
@@ -91,6 +97,9 @@ static int yab_main_options(int argc, char **argv, struct yab_options *options)
 			break;
 		case VM_DIR:
 			options->vm_dir = optarg;
+			break;
+		case POLICY:
+			options->policy = optarg;
 			break;
 		case DEBUG:
 			options->debug = true;
@@ -270,6 +279,7 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 	uint8_t instance[YAB_WIRE_TOKEN_SIZE];
 
 	supervisor->run_dir = options->run_dir;
+	supervisor->policy = options->policy;
 	if (yab_token_new(instance) < 0)
 		goto err;
 	yab_token_print(instance, supervisor->instance);
@@ -323,6 +333,11 @@ int main(int argc, char **argv)
 	if (options.listen && yab_address_parse(options.listen, &address) < 0) {
 		yab_log_error(NULL, "--listen %s: is no ADDRESS, ADDRESS:PORT or [IPV6]:PORT",
 			      options.listen);
+		return 2;
+	}
+	if (options.policy && !yab_policy_is_valid(options.policy)) {
+		yab_log_error(NULL, "--policy %s: is none of " YAB_POLICY_SPECS " (N up to %d)",
+			      options.policy, YAB_POLICY_AROUND_MAX);
 		return 2;
 	}
 	lock_fd = yab_main_lock(options.run_dir);

@@ -11,6 +11,7 @@
 #include "intake.h"
 #include "log.h"
 #include "pager.h"
+#include "policy.h"
 
 /*
  * Bytes that a connection receives before the event loop looks for other work. Bulk:
@@ -52,7 +53,7 @@ struct yab_pager {
 
 	enum yab_pager_state state;
 	struct yab_store store;
-	uint64_t cursor;	/* where the bulk sweep goes on */
+	struct yab_policy *policy;	/* which page next, in bulk */
 	uint64_t surveyed;	/* pages before this one: holes in them are known, or asked for */
 	struct yab_intake *surveyor;	/* on which the survey is under way */
 	struct yab_intake urgent;
@@ -244,11 +245,12 @@ static void yab_pager_sweep(struct yab_pager *pager)
 			yab_pager_await_budget(pager);
 			break;
 		}
-		if (!yab_pagemap_next_idle(&pager->store.map, pager->cursor, run, &page, &count))
+		if (!yab_policy_next(pager->policy, &pager->store.map, run, &page, &count))
 			break;
 		yab_intake_ask(bulk, page, count, run);
-		pager->cursor = page + count;
 	}
+	pager->store.statistics.prefetched_pages =
+		yab_policy_statistics(pager->policy)->prefetched;
 }
 
 /*
@@ -355,8 +357,8 @@ static void yab_pager_take_fault(struct yab_pager *pager, const struct yab_fault
 	if (!yab_pagemap_want(&store->map, fault->page))
 		return;
 	yab_touches_note(&store->touches, fault->page, fault->time_ns);
-	/* The pages behind it are the likeliest to be touched next. */
-	pager->cursor = fault->page + 1;
+	yab_policy_touch(pager->policy, fault->page);
+	store->statistics.wasted_pages = yab_policy_statistics(pager->policy)->wasted;
 	/*
 	 * In the order of the faults. One that was asked for in bulk is asked for again:
 	 * it must not wait behind what else is under way there. What finds no room stays
@@ -392,14 +394,17 @@ static void yab_pager_on_fault(evutil_socket_t fd, short what, void *arg)
 }
 
 struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int memory_fd,
-				int pager_fd, uint64_t pages, const struct yab_pager_ops *ops,
-				void *arg)
+				int pager_fd, uint64_t pages, const char *policy,
+				const struct yab_pager_ops *ops, void *arg)
 {
 	struct yab_pager *pager = calloc(1, sizeof(*pager));
 	int error;
 
 	if (!pager)
 		return NULL;
+	pager->policy = yab_policy_new(policy, pages);
+	if (!pager->policy)
+		goto free_pager;
 	if (yab_store_init(&pager->store, memory_fd, pager_fd, pages, ops->declare,
 			   ops->present) < 0)
 		goto free_pager;
@@ -425,6 +430,7 @@ struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int mem
 
 free_pager:
 	error = errno;
+	yab_policy_free(pager->policy);
 	free(pager);
 	errno = error;
 	return NULL;
@@ -453,6 +459,7 @@ void yab_pager_free(struct yab_pager *pager)
 	event_del(&pager->retry);
 	event_del(&pager->refill);
 	yab_store_release(&pager->store);
+	yab_policy_free(pager->policy);
 	free(pager);
 }
 

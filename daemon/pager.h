@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The destination side of a worker: asks the source for the pages that somebody
- * waits for, sweeps up all others, and has what comes put into its final place
- * (store.h).
+ * waits for, sweeps up all others in a policy's order, and has what comes put into its
+ * final place (store.h).
  */
 #ifndef YAB_DAEMON_PAGER_H
 #define YAB_DAEMON_PAGER_H
@@ -43,11 +43,12 @@ struct yab_pager_ops {
 /*
  * @memory_fd, open for both, is a shmem file of at least @pages pages, @pager_fd the
  * region's pager fd (non-blocking), or -1 where nobody touches the memory before it is
- * complete. Both are borrowed and must stay open. @vm is for the log. NULL with errno.
+ * complete. Both are borrowed and must stay open. @policy is the order in bulk (policy.h),
+ * NULL the default one. @vm is for the log. NULL with errno.
  */
 struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int memory_fd,
-				int pager_fd, uint64_t pages, const struct yab_pager_ops *ops,
-				void *arg);
+				int pager_fd, uint64_t pages, const char *policy,
+				const struct yab_pager_ops *ops, void *arg);
 /* Listens for faults; the region may be complete already. 0, or -1 with errno. */
 int yab_pager_start(struct yab_pager *pager);
 void yab_pager_free(struct yab_pager *pager);

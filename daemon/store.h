@@ -56,6 +56,8 @@ struct yab_store_statistics {
 	uint64_t urgent_pages;		/* arrived on the urgent connection */
 	uint64_t bulk_pages;		/* arrived on a bulk connection */
 	uint64_t duplicate_pages;	/* arrived when they were present already */
+	uint64_t prefetched_pages;	/* asked for because of a touch nearby, and those */
+	uint64_t wasted_pages;		/* that no touch bore out: see policy.h */
 };
 
 /* As yab_region_declare() and yab_region_present() do it. 0, or -1 with errno. */

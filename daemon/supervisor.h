@@ -18,6 +18,7 @@ struct yab_supervisor {
 	struct event_base *base;
 	struct evdns_base *dns;
 	const char *run_dir;
+	const char *policy;	/* of incoming migrations' pages; NULL: the default */
 	struct yab_vms *vms;
 	struct yab_jobs *jobs;
 	struct yab_incomings *incomings;

@@ -13,6 +13,7 @@
 
 #include "log.h"
 #include "pager.h"
+#include "policy.h"
 #include "region.h"
 #include "socket.h"
 #include "source.h"
@@ -147,7 +148,7 @@ static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
 			     "p99", (json_int_t)yab_histogram_quantile(latency, 990),
 			     "max", (json_int_t)latency->max);
 	/* A NULL fault_us makes for a NULL here. */
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
 			 "type", "statistics",
 			 "pages", (json_int_t)worker->pages,
 			 "bytes", (json_int_t)now->bytes,
@@ -158,6 +159,8 @@ static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
 			 "urgent_pages", (json_int_t)now->urgent_pages,
 			 "bulk_pages", (json_int_t)now->bulk_pages,
 			 "duplicate_pages", (json_int_t)now->duplicate_pages,
+			 "prefetched_pages", (json_int_t)now->prefetched_pages,
+			 "wasted_pages", (json_int_t)now->wasted_pages,
 			 "fault_us", fault_us);
 }
 
@@ -265,7 +268,7 @@ static int yab_worker_take_fd(int *fds, size_t fd_count, size_t which)
 static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fds,
 			     size_t fd_count)
 {
-	const char *side, *vm;
+	const char *side, *vm, *policy = NULL;
 	char error[YAB_WORKER_ERROR_SIZE];
 	bool is_source;
 	json_int_t pages;
@@ -274,9 +277,10 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 		yab_log_error(worker->vm, "worker: started twice");
 		return;
 	}
-	if (json_unpack(message, "{s:s, s:s, s:I}", "side", &side, "vm", &vm,
-			"pages", &pages) < 0 ||
-	    pages < 1 || (strcmp(side, "source") && strcmp(side, "destination")) || !fd_count) {
+	if (json_unpack(message, "{s:s, s:s, s:I, s?s}", "side", &side, "vm", &vm,
+			"pages", &pages, "policy", &policy) < 0 ||
+	    pages < 1 || (policy && !yab_policy_is_valid(policy)) ||
+	    (strcmp(side, "source") && strcmp(side, "destination")) || !fd_count) {
 		yab_worker_fail(worker, "the start message is not understood");
 		return;
 	}
@@ -290,7 +294,7 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 	} else {
 		worker->pager_fd = yab_worker_take_fd(fds, fd_count, 1);
 		worker->pager = yab_pager_new(worker->base, worker->vm, worker->memory_fd,
-					      worker->pager_fd, worker->pages,
+					      worker->pager_fd, worker->pages, policy,
 					      &yab_worker_pager_ops, worker);
 	}
 	if (!worker->source && !worker->pager) {

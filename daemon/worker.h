@@ -6,8 +6,9 @@
  *
  * Supervisor to worker:
  *   {"type": "start", "side": "source", "vm": NAME, "pages": N}   fds: memory
- *   {"type": "start", "side": "destination", "vm": NAME, "pages": N}
+ *   {"type": "start", "side": "destination", "vm": NAME, "pages": N[, "policy": SPEC]}
  *						fds: memory[, pager]
+ *	The policy is the order of bulk pages, see policy.h.
  *	What the region has already is taken over.
  *   {"type": "connection", "role": "urgent"|"bulk", "index": N}	fds: socket
  *	The hellos were exchanged. A new connection replaces the old of its role and index.
@@ -33,6 +34,7 @@
  *   both sides: pages, bytes (payload of PAGES frames), zero_pages, data_pages
  *   source: urgent_requests, bulk_requests, urgent_pages, bulk_pages
  *   destination: present, faults, urgent_pages, bulk_pages, duplicate_pages,
+ *     prefetched_pages, wasted_pages (see policy.h),
  *     fault_us: {"count", "p50", "p99", "max"}  time from the first touch of a
  *     page to its declaration
  */

@@ -183,6 +183,12 @@ static void yabctl_table(json_t *job)
 			 yabctl_time(yabctl_number(fault, "max"), c, sizeof(c)));
 		yabctl_row("fault p50 / p99 / max", line);
 	}
+	if (json_object_get(statistics, "prefetched_pages")) {
+		snprintf(line, sizeof(line), "%lld pages, %lld wasted",
+			 (long long)yabctl_number(statistics, "prefetched_pages"),
+			 (long long)yabctl_number(statistics, "wasted_pages"));
+		yabctl_row("prefetched", line);
+	}
 	if (statistics) {
 		yabctl_row("bytes of pages",
 			   yabctl_bytes(yabctl_number(statistics, "bytes"), a, sizeof(a)));

@@ -252,6 +252,8 @@ refuses "a port in use" "cannot listen on" \
 	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --listen "$b"
 refuses "an address that is none" "cannot listen on\|is no ADDRESS" \
 	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --listen "256.1.1.1:x"
+refuses "a policy that is none" "forward=N" \
+	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --policy forward=-1
 refuses "an operand" "is no option" timeout 60 "$bin/yabusamed" now
 
 # Strangers at the destination's port change nothing.

@@ -388,7 +388,8 @@ static struct yab_pager *make_pager(struct event_base *base, int pager_fd)
 
 	completions = 0;
 	failures = 0;
-	pager = yab_pager_new(base, "fuzz", memory_fd, pager_fd, pages, &ops, NULL);
+	pager = yab_pager_new(base, "fuzz", memory_fd, pager_fd, pages, NULL, &ops,
+			      NULL);
 	fuzz_check(pager, "no pager");
 	fuzz_check(!yab_pager_start(pager), "not started");
 	return pager;

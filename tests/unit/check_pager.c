@@ -114,7 +114,7 @@ static void setup(void)
 	base = script_base();
 	script_pair(&kernel, &pager_fd);
 	ck_assert_int_eq(evutil_make_socket_nonblocking(pager_fd), 0);
-	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, &ops, &lost);
+	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, "sweep", &ops, &lost);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
 	ck_assert_int_eq(yab_pager_start(pager), 0);
@@ -469,6 +469,34 @@ START_TEST(sweep_follows_faults)
 	/* Up to the page that is asked for already. */
 	script_expect_request(bulk, WINDOW + RUN, RUN);
 	script_expect_request(bulk, 991, 9);
+}
+END_TEST
+
+/* The default policy: around the page touched, ahead of who walks, and counted. */
+START_TEST(prefetch_is_counted)
+{
+	struct script_memory other;
+
+	yab_pager_free(pager);
+	script_memory_make(&other, PAGES);
+	pager = yab_pager_new(base, "test", other.fd, pager_fd, PAGES, NULL, &ops, &lost);
+	ck_assert_ptr_nonnull(pager);
+	statistics = yab_pager_statistics(pager);
+	ck_assert_int_eq(yab_pager_start(pager), 0);
+	fault(1000);
+	fault(1001);
+	script_settle(base);
+	ck_assert_uint_eq(statistics->prefetched_pages, 0);
+	connect_pager(YAB_WIRE_BULK);
+	/* What is waited for first, then what is behind. */
+	script_expect_request(bulk, 1000, 2);
+	expect_survey(bulk, 0);
+	script_expect_request(bulk, 1002, 8);
+	ck_assert_uint_eq(statistics->prefetched_pages, 8);
+	ck_assert_uint_eq(statistics->wasted_pages, 0);
+	yab_pager_free(pager);
+	script_memory_drop(&other);
+	pager = NULL;
 }
 END_TEST
 
@@ -887,7 +915,7 @@ START_TEST(goes_on_with_what_is_missing)
 	yab_pager_free(pager);
 	present_from = 0;
 	present_end = PAGES - 10;
-	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, &ops, &lost);
+	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, "sweep", &ops, &lost);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
 	ck_assert_int_eq(yab_pager_start(pager), 0);
@@ -913,7 +941,7 @@ START_TEST(has_nothing_left_to_do)
 	yab_pager_free(pager);
 	present_from = 0;
 	present_end = PAGES;
-	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, &ops, &lost);
+	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, "sweep", &ops, &lost);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
 	ck_assert_int_eq(completions, 0);
@@ -1056,7 +1084,7 @@ START_TEST(memory_not_writable)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", memory.fd);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	ck_assert_int_ge(fd, 0);
-	ck_assert_ptr_null(yab_pager_new(base, "test", fd, -1, PAGES, &ops, &lost));
+	ck_assert_ptr_null(yab_pager_new(base, "test", fd, -1, PAGES, NULL, &ops, &lost));
 	ck_assert_int_eq(errno, EACCES);
 	close(fd);
 }
@@ -1064,9 +1092,14 @@ END_TEST
 
 START_TEST(memory_too_short)
 {
-	ck_assert_ptr_null(yab_pager_new(base, "test", memory.fd, -1, PAGES + 1, &ops, &lost));
+	ck_assert_ptr_null(yab_pager_new(base, "test", memory.fd, -1, PAGES + 1, NULL, &ops,
+					 &lost));
 	ck_assert_int_eq(errno, EINVAL);
-	ck_assert_ptr_null(yab_pager_new(base, "test", memory.fd, -1, UINT64_MAX, &ops, &lost));
+	ck_assert_ptr_null(yab_pager_new(base, "test", memory.fd, -1, UINT64_MAX, NULL, &ops,
+					 &lost));
+	ck_assert_int_eq(errno, EINVAL);
+	ck_assert_ptr_null(yab_pager_new(base, "test", memory.fd, -1, PAGES, "no", &ops,
+					 &lost));
 	ck_assert_int_eq(errno, EINVAL);
 }
 END_TEST
@@ -1087,6 +1120,7 @@ int main(void)
 	tcase_add_test(tcase, declared_in_batches);
 	tcase_add_test(tcase, window_moves_on);
 	tcase_add_test(tcase, sweep_follows_faults);
+	tcase_add_test(tcase, prefetch_is_counted);
 	tcase_add_test(tcase, neighbours_are_asked_together);
 	tcase_add_test(tcase, faults_before_connections);
 	tcase_add_test(tcase, more_faults_than_requests);

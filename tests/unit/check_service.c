@@ -191,7 +191,7 @@ static void setup(void)
 
 static void make_pager(int fd)
 {
-	pager = yab_pager_new(base, "test", there.fd, fd, PAGES, &ops, NULL);
+	pager = yab_pager_new(base, "test", there.fd, fd, PAGES, NULL, &ops, NULL);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
 	ck_assert_int_eq(yab_pager_start(pager), 0);
@@ -256,7 +256,7 @@ START_TEST(sparse)
 	source = yab_source_new(base, "test", here.fd, pages, on_source_lost, NULL);
 	ck_assert_ptr_nonnull(source);
 	sent = yab_source_statistics(source);
-	pager = yab_pager_new(base, "test", there.fd, -1, pages, &ops, NULL);
+	pager = yab_pager_new(base, "test", there.fd, -1, pages, NULL, &ops, NULL);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
 	ck_assert_int_eq(yab_pager_start(pager), 0);
@@ -336,7 +336,7 @@ END_TEST
 START_TEST(faults_alone)
 {
 	guest_is_there = true;
-	pager = yab_pager_new(base, "test", there.fd, pager_fd, PAGES, &ops, NULL);
+	pager = yab_pager_new(base, "test", there.fd, pager_fd, PAGES, NULL, &ops, NULL);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
 	ck_assert_int_eq(yab_pager_start(pager), 0);

@@ -312,6 +312,10 @@ START_TEST(bad_start)
 		"{\"type\":\"start\",\"side\":\"source\",\"vm\":\"test\",\"pages\":-1}",
 		"{\"type\":\"start\",\"side\":\"source\",\"vm\":7,\"pages\":1}",
 		"{\"type\":\"start\",\"side\":\"destination\",\"vm\":\"test\",\"pages\":1000000}",
+		"{\"type\":\"start\",\"side\":\"destination\",\"vm\":\"test\",\"pages\":1,"
+			"\"policy\":\"fastest\"}",
+		"{\"type\":\"start\",\"side\":\"destination\",\"vm\":\"test\",\"pages\":1,"
+			"\"policy\":3}",
 	};
 
 	spawn(&source);
@@ -385,7 +389,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tcase, source_outlives_its_supervisor);
 	tcase_add_test(tcase, leaves_when_nothing_can_come);
 	tcase_add_test(tcase, leaves_with_its_supervisor);
-	tcase_add_loop_test(tcase, bad_start, 0, 6);
+	tcase_add_loop_test(tcase, bad_start, 0, 8);
 	tcase_add_test(tcase, odd_messages);
 	tcase_add_test(tcase, inherits_nothing);
 	suite_add_tcase(suite, tcase);
