@@ -63,6 +63,7 @@ struct yab_incoming {
 	struct yab_supervisor *supervisor;
 	char name[YAB_NAME_SIZE];
 	enum yab_incoming_step step;
+	uint8_t route[YAB_WIRE_TOKEN_SIZE];	/* finds it; no secret */
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
 	char token_text[YAB_TOKEN_TEXT_SIZE];
 	uint64_t pages;
@@ -73,12 +74,6 @@ struct yab_incoming {
 
 	struct yab_channel *worker;	/* the page service, until it is complete */
 	struct yab_child *child;
-	/*
-	 * The bulk connection, kept from the worker until the commit (-1: none or
-	 * handed over): the sweep would only be in the way of the device state, and
-	 * of the pages that loading it waits for, while the guest is stopped.
-	 */
-	int bulk_fd;
 	json_t *statistics;		/* the last ones */
 	bool complete;			/* said so, perhaps before the commit */
 
@@ -142,8 +137,6 @@ static void yab_incoming_free(struct yab_incoming *incoming)
 	incoming->supervisor->incomings->count--;
 	yab_stream_free(incoming->stream);
 	yab_channel_free(incoming->worker);
-	if (incoming->bulk_fd >= 0)
-		close(incoming->bulk_fd);
 	/* Where a guest waits for pages it is the daemon that ends: its worker goes on. */
 	if (incoming->child && incoming->step == YAB_INCOMING_PULLING)
 		yab_child_leave(incoming->child);
@@ -308,6 +301,10 @@ static void yab_incoming_message(json_t *message, const int *fds, size_t fd_coun
 			yab_job_statistics(incoming->job, YAB_JOB_DESTINATION, message);
 		yab_incoming_event(incoming, json_pack("{s:s, s:O}", "event", "statistics",
 						       "statistics", message));
+	} else if (type && !strcmp(type, "open")) {
+		role = json_object_get(message, "role");
+		yab_log_debug(incoming->name, "%s connection is open",
+			      json_is_string(role) ? json_string_value(role) : "?");
 	} else if (type && !strcmp(type, "lost")) {
 		role = json_object_get(message, "role");
 		yab_log_warn(incoming->name, "%s connection: %s",
@@ -329,6 +326,7 @@ static void yab_incoming_message(json_t *message, const int *fds, size_t fd_coun
 static void yab_incoming_waiting(json_t *results, const char *error, void *arg)
 {
 	struct yab_incoming *incoming = arg;
+	char route[YAB_TOKEN_TEXT_SIZE];
 	json_t *cookie;
 
 	(void)results;
@@ -340,8 +338,9 @@ static void yab_incoming_waiting(json_t *results, const char *error, void *arg)
 	}
 	yab_incoming_enter(incoming, YAB_INCOMING_PREPARED);
 	yab_incoming_arm(incoming, YAB_INCOMING_STALL_SECONDS * 1000);
-	cookie = json_pack("{s:s, s:s}", "token", incoming->token_text, "instance",
-			   incoming->supervisor->instance);
+	yab_token_print(incoming->route, route);
+	cookie = json_pack("{s:s, s:s, s:s}", "token", incoming->token_text, "route", route,
+			   "instance", incoming->supervisor->instance);
 	yab_caller_reply(incoming->caller, json_pack("{s:s, s:o}", "reply", "prepare", "cookie",
 						     cookie));
 }
@@ -449,8 +448,12 @@ static int yab_incoming_spawn_worker(struct yab_incoming *incoming, int memory_f
 					  yab_incoming_worker_exited, incoming);
 	if (!incoming->child)
 		return -1;
-	start = json_pack("{s:s, s:s, s:s, s:I}", "type", "start", "side", "destination", "vm",
-			  incoming->name, "pages", (json_int_t)incoming->pages);
+	/*
+	 * Until the commit the sweep would only be in the way of the device state, and of
+	 * the pages that loading it waits for, while the guest is stopped.
+	 */
+	start = json_pack("{s:s, s:s, s:s, s:I, s:b}", "type", "start", "side", "destination",
+			  "vm", incoming->name, "pages", (json_int_t)incoming->pages, "sweep", 0);
 	return yab_channel_send(incoming->worker, start, fds, 2);
 }
 
@@ -538,10 +541,10 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 		return;
 	}
 	incoming = calloc(1, sizeof(*incoming));
-	if (!incoming || yab_token_new(incoming->token) < 0)
+	if (!incoming || yab_token_new(incoming->token) < 0 ||
+	    yab_token_new(incoming->route) < 0)
 		goto err_incoming;
 	incoming->supervisor = supervisor;
-	incoming->bulk_fd = -1;
 	yab_token_print(incoming->token, incoming->token_text);
 	incoming->deadline = evtimer_new(supervisor->base, yab_incoming_deadline, incoming);
 	if (!incoming->deadline)
@@ -596,25 +599,13 @@ void yab_incoming_state(struct yab_incoming *incoming, const void *data, size_t 
 		yab_incoming_undo(incoming, "out of memory");
 }
 
-/* Gives the worker a connection; the caller closes its @fd. 0, or -1 with errno. */
-static int yab_incoming_connect(struct yab_incoming *incoming, const char *role, int fd)
-{
-	json_t *message = json_pack("{s:s, s:s}", "type", "connection", "role", role);
-
-	return yab_channel_send(incoming->worker, message, &fd, 1);
-}
-
 /* The guest is here, for good: the sweep may start. */
-static void yab_incoming_release_bulk(struct yab_incoming *incoming)
+static void yab_incoming_sweep(struct yab_incoming *incoming)
 {
-	const char *role = yab_wire_role_name(YAB_WIRE_BULK);
-
-	if (incoming->bulk_fd < 0)
-		return;
-	if (incoming->worker && yab_incoming_connect(incoming, role, incoming->bulk_fd) < 0)
-		yab_log_warn(incoming->name, "%s connection: %s", role, strerror(errno));
-	close(incoming->bulk_fd);
-	incoming->bulk_fd = -1;
+	if (incoming->worker &&
+	    yab_channel_send(incoming->worker, json_pack("{s:s}", "type", "sweep"), NULL, 0) < 0)
+		yab_log_error(incoming->name, "cannot tell the page worker to sweep: %s",
+			      strerror(errno));
 }
 
 /* The guest is here, for good. */
@@ -638,7 +629,7 @@ static void yab_incoming_committed(struct yab_incoming *incoming)
 				 json_pack("{s:s, s:s, s:{s:b}}", "reply", name, "state",
 					   "committed", "cookie", "running", running));
 	incoming->attaching = false;
-	yab_incoming_release_bulk(incoming);
+	yab_incoming_sweep(incoming);
 	yab_incoming_completed(incoming);
 }
 
@@ -777,29 +768,31 @@ void yab_incomings_connection(struct yab_incomings *incomings, int fd,
 			      const struct yab_wire_hello *hello, const char *name)
 {
 	const char *role = yab_wire_role_name(hello->role);
+	struct yab_worker_connection connection = {
+		.role = hello->role,
+		.tls = hello->features & YAB_WIRE_TLS,
+		.side = YAB_CREDENTIALS_SERVER,
+		.name = name,
+	};
+	char error[YAB_WIRE_ERROR_MAX];
 	struct yab_incoming *incoming;
 
 	LIST_FOREACH(incoming, &incomings->all, link)
-		if (!memcmp(incoming->token, hello->token, YAB_WIRE_TOKEN_SIZE))
+		if (!memcmp(incoming->route, hello->token, YAB_WIRE_TOKEN_SIZE))
 			break;
 	if (!incoming || !incoming->worker || incoming->step < YAB_INCOMING_PREPARED) {
 		yab_log_warn(NULL, "refused the %s connection of %s: it belongs to no migration",
 			     role, name);
-	} else if (yab_handshake_answer(fd, hello->role) < 0) {
-		yab_log_warn(incoming->name, "%s connection of %s: %s", role, name,
-			     strerror(errno));
-	} else if (hello->role == YAB_WIRE_BULK && !yab_incoming_is_committed(incoming)) {
-		if (incoming->bulk_fd >= 0)
-			close(incoming->bulk_fd);
-		incoming->bulk_fd = fd;
-		yab_log_debug(incoming->name, "%s connection of %s, for later", role, name);
+		close(fd);
 		return;
-	} else if (yab_incoming_connect(incoming, role, fd) < 0) {
+	}
+	connection.token = incoming->token;
+	if (yab_handshake_answer(fd, hello->role, connection.tls) < 0)
 		yab_log_warn(incoming->name, "%s connection of %s: %s", role, name,
 			     strerror(errno));
-	} else {
-		yab_log_debug(incoming->name, "%s connection of %s", role, name);
-	}
+	else if (yab_worker_connect(incoming->worker, &connection, fd,
+				    &incoming->supervisor->security, error, sizeof(error)) < 0)
+		yab_log_warn(incoming->name, "%s connection of %s: %s", role, name, error);
 	close(fd);
 }
 

@@ -130,6 +130,7 @@ struct yab_pager {
 	enum yab_pager_state state;
 	struct yab_pagemap map;
 	uint64_t cursor;	/* where the bulk sweep goes on */
+	bool sweeps;
 	struct yab_pager_link urgent;
 	struct yab_pager_link bulk;
 	struct event fault;
@@ -554,7 +555,7 @@ static void yab_pager_pump(struct yab_pager *pager)
 	if (pager->urgent.state == YAB_PAGER_LINK_CLOSED)
 		yab_pager_ask_unmet(&pager->bulk);
 	/* Full runs only, or an answer of one page would be followed by a request of one. */
-	while (pager->bulk.requests.pages + YAB_PAGER_RUN <= YAB_PAGER_WINDOW &&
+	while (pager->sweeps && pager->bulk.requests.pages + YAB_PAGER_RUN <= YAB_PAGER_WINDOW &&
 	       !yab_requests_is_full(&pager->bulk.requests) &&
 	       yab_pagemap_next_idle(&pager->map, pager->cursor, YAB_PAGER_RUN, &page, &count)) {
 		yab_pager_ask(&pager->bulk, page, count);
@@ -715,6 +716,7 @@ struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int mem
 	pager->ops = ops;
 	pager->arg = arg;
 	pager->state = YAB_PAGER_FILLING;
+	pager->sweeps = true;
 	yab_pager_link_init(pager, YAB_WIRE_URGENT, YAB_PAGER_URGENT_SLICE);
 	yab_pager_link_init(pager, YAB_WIRE_BULK, YAB_PAGER_BULK_SLICE);
 	evtimer_assign(&pager->retry, base, yab_pager_on_retry, pager);
@@ -747,17 +749,18 @@ void yab_pager_free(struct yab_pager *pager)
 	free(pager);
 }
 
-int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, int fd)
+int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, int fd, SSL *ssl)
 {
 	struct yab_pager_link *link = yab_pager_link(pager, role);
 
 	yab_pager_reset(link);
 	if (pager->state == YAB_PAGER_FAILED) {
+		SSL_free(ssl);
 		close(fd);
 		errno = ESHUTDOWN;
 		return -1;
 	}
-	if (yab_socket_open(&link->socket, pager->base, fd, yab_pager_on_readable,
+	if (yab_socket_open(&link->socket, pager->base, fd, ssl, yab_pager_on_readable,
 			    yab_pager_on_writable, link) < 0)
 		return -1;
 	yab_pager_link_move(link, YAB_PAGER_LINK_HEADER);
@@ -768,6 +771,12 @@ int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, int fd)
 	}
 	yab_pager_pump(pager);
 	return 0;
+}
+
+void yab_pager_sweep(struct yab_pager *pager, bool on)
+{
+	pager->sweeps = on;
+	yab_pager_pump(pager);
 }
 
 bool yab_pager_is_complete(const struct yab_pager *pager)

@@ -8,6 +8,7 @@
 #define YAB_DAEMON_PAGER_H
 
 #include <event2/event.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -69,10 +70,16 @@ struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int mem
 void yab_pager_free(struct yab_pager *pager);
 
 /*
- * A new connection, in place of the role's old one. Takes @fd over; on failure (-1
- * with errno) the role has no connection.
+ * A new connection, in place of the role's old one. Takes @fd and its session @ssl (NULL:
+ * plain TCP) over; on failure (-1 with errno) the role has no connection.
  */
-int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, int fd);
+int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, int fd, SSL *ssl);
+
+/*
+ * Whether the bulk connection sweeps up what nobody waits for; it does from the start.
+ * While the guest is stopped it would only be in the way of its device state.
+ */
+void yab_pager_sweep(struct yab_pager *pager, bool on);
 
 bool yab_pager_is_complete(const struct yab_pager *pager);
 bool yab_pager_has_connections(const struct yab_pager *pager);

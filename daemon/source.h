@@ -7,6 +7,7 @@
 #define YAB_DAEMON_SOURCE_H
 
 #include <event2/event.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -48,10 +49,10 @@ struct yab_source *yab_source_new(struct event_base *base, const char *vm, int m
 void yab_source_free(struct yab_source *source);
 
 /*
- * A new connection, in place of the role's old one. Takes @fd over; on failure (-1
- * with errno) the role has no connection.
+ * A new connection, in place of the role's old one. Takes @fd and its session @ssl (NULL:
+ * plain TCP) over; on failure (-1 with errno) the role has no connection.
  */
-int yab_source_connect(struct yab_source *source, enum yab_wire_role role, int fd);
+int yab_source_connect(struct yab_source *source, enum yab_wire_role role, int fd, SSL *ssl);
 
 /* The guest is stopped: from now on its memory may be read. */
 void yab_source_serve(struct yab_source *source);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "job.h"
+#include "security.h"
 #include "vm.h"
 #include "yabusame/wire.h"
 
@@ -18,6 +19,7 @@ struct yab_supervisor {
 	struct event_base *base;
 	struct evdns_base *dns;
 	const char *run_dir;
+	struct yab_security security;
 	struct yab_vms *vms;
 	struct yab_jobs *jobs;
 	struct yab_incomings *incomings;

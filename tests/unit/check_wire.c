@@ -31,7 +31,7 @@ START_TEST(hello_layout)
 {
 	uint8_t bytes[YAB_WIRE_HELLO_SIZE];
 	const uint8_t start[] = {
-		'Y', 'A', 'B', 'U', 'S', 'A', 'M', 'E', 1, 0, 3, 0, 0, 0, 0, 0,
+		'Y', 'A', 'B', 'U', 'S', 'A', 'M', 'E', 2, 0, 3, 0, 0, 0, 0, 0,
 		1, 0, 0, 0, 0, 0, 0, 0x80, '0', '1',
 	};
 
@@ -49,7 +49,7 @@ START_TEST(hello_hostile)
 	} cases[] = {
 		{ 0, 'y', YAB_WIRE_NOT_YABUSAME },
 		{ 7, 0, YAB_WIRE_NOT_YABUSAME },
-		{ 8, 2, YAB_WIRE_OTHER_VERSION },
+		{ 8, 1, YAB_WIRE_OTHER_VERSION },
 		{ 8, 0, YAB_WIRE_OTHER_VERSION },
 		{ 9, 1, YAB_WIRE_OTHER_VERSION },
 		{ 10, 0, YAB_WIRE_MALFORMED },
