@@ -200,11 +200,16 @@ static void yab_peer_writable(struct bufferevent *socket, void *arg)
 	yab_peer_leave(peer);
 }
 
-/* libevent has taken what OpenSSL said off its queue; back there, tls.c knows it. */
+/*
+ * libevent has taken what OpenSSL said off its queue; back there, tls.c knows it. What is of
+ * no library is SSL_get_error()'s, which libevent gives where there was nothing.
+ */
 static void yab_peer_explain_tls(struct yab_peer *peer, int number, char *error, size_t size)
 {
-	const unsigned long code = bufferevent_get_openssl_error(peer->socket);
+	unsigned long code = bufferevent_get_openssl_error(peer->socket);
 
+	if (!ERR_GET_LIB(code))
+		code = 0;
 	ERR_clear_error();
 	if (code)
 		ERR_raise(ERR_GET_LIB(code), ERR_GET_REASON(code));

@@ -358,6 +358,9 @@ void yab_tls_explain(const SSL *ssl, int code, char *error, size_t error_size)
 	} else if (code == SSL_ERROR_ZERO_RETURN || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING ||
 		   (code == SSL_ERROR_SYSCALL && !last && !number)) {
 		snprintf(error, error_size, "%s closed the connection: see its log", note->name);
+	} else if (ERR_SYSTEM_ERROR(last)) {
+		snprintf(error, error_size, "lost the connection to %s (%s)", note->name,
+			 strerror(ERR_GET_REASON(last)));
 	} else if (code == SSL_ERROR_SYSCALL) {
 		snprintf(error, error_size, "lost the connection to %s (%s)", note->name,
 			 strerror(number));
@@ -369,7 +372,7 @@ void yab_tls_explain(const SSL *ssl, int code, char *error, size_t error_size)
 		snprintf(error, error_size, "%s does not speak TLS 1.3", note->name);
 	} else {
 		snprintf(error, error_size, "TLS with %s fails: %s", note->name,
-			 why ? why : "out of memory");
+			 why ? why : "for an unknown reason");
 	}
 	ERR_clear_error();
 }

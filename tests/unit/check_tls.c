@@ -1162,6 +1162,7 @@ static const struct yab_peer_ops side_ops = {
 START_TEST(peers)
 {
 	struct side a = { .sent = 0 }, b = { .sent = 0 };
+	const struct linger reset = { .l_onoff = 1 };
 	struct end client, server;
 
 	script_memory_make(&content, STATE_TOTAL / SCRIPT_PAGE);
@@ -1185,7 +1186,9 @@ START_TEST(peers)
 		yab_peer_finish(a.peer);
 		a.peer = NULL;
 	} else {
-		/* As when the process dies. */
+		/* As when the process dies, or somebody resets the connection. */
+		if (_i == 3)
+			setsockopt(client.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 		yab_peer_free(a.peer);
 		a.peer = NULL;
 	}
@@ -1196,6 +1199,8 @@ START_TEST(peers)
 		ck_assert_str_eq(b.lost, "sorry");
 	else
 		ck_assert_msg(strstr(b.lost, "host1") || strstr(b.lost, "10.0.0.1"), "%s", b.lost);
+	if (_i == 3)
+		ck_assert_msg(strstr(b.lost, "(Connection reset by peer)"), "%s", b.lost);
 	ck_assert_ptr_null(strchr(b.lost, '\n'));
 	event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 	script_memory_drop(&content);
@@ -1234,7 +1239,7 @@ int main(void)
 	tcase_add_loop_test(tcase, ends, 0, 3);
 	tcase_add_test(tcase, write_fails);
 	tcase_add_test(tcase, keys_wear_out);
-	tcase_add_loop_test(tcase, peers, 0, 3);
+	tcase_add_loop_test(tcase, peers, 0, 4);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }
