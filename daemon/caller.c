@@ -8,6 +8,7 @@
 
 #include "incoming.h"
 #include "log.h"
+#include "opening.h"
 #include "token.h"
 
 /* One that calls nothing is closed, and so many may be waiting to call. */
@@ -16,8 +17,9 @@
 
 struct yab_caller {
 	struct yab_supervisor *supervisor;
-	struct yab_peer *peer;
+	struct yab_peer *peer;		/* NULL until the connection is open */
 	struct yab_incoming *incoming;	/* NULL: none yet, or none any more */
+	char name[272];
 	struct event *idle;
 };
 
@@ -186,38 +188,84 @@ static const struct yab_peer_ops yab_caller_ops = {
 	.lost = yab_caller_lost,
 };
 
-int yab_caller_new(struct yab_supervisor *supervisor, int fd, const char *name)
+static void yab_caller_opened(int fd, SSL *ssl, const char *error, void *arg)
 {
 	struct timeval patience = { .tv_sec = YAB_CALLER_IDLE_SECONDS };
+	struct yab_caller *caller = arg;
+
+	if (fd < 0) {
+		yab_log_warn(NULL, "refused the control connection of %s: %s", caller->name,
+			     error);
+		yab_caller_free(caller);
+		return;
+	}
+	caller->peer = yab_peer_new(caller->supervisor->base, fd, ssl, caller->name,
+				    &yab_caller_ops, caller);
+	if (caller->peer && !evtimer_add(caller->idle, &patience))
+		return;
+	yab_log_warn(NULL, "cannot serve %s: out of memory", caller->name);
+	yab_peer_free(caller->peer);
+	yab_caller_free(caller);
+}
+
+/* The first thing: TLS, and the hellos. 0, or -1 with one line in @error. */
+static int yab_caller_open(struct yab_caller *caller, int fd, bool tls, char *error,
+			   size_t error_size)
+{
+	struct yab_opening_terms terms = {
+		.role = YAB_WIRE_CONTROL,
+		.side = YAB_CREDENTIALS_SERVER,
+		.name = caller->name,
+		.timeout_ms = YAB_OPENING_TIMEOUT_MS,
+	};
+	struct yab_credentials *credentials = NULL;
+	struct yab_opening *opening;
+
+	if (tls) {
+		credentials = yab_security_credentials(&caller->supervisor->security,
+						       YAB_CREDENTIALS_SERVER, error, error_size);
+		if (!credentials) {
+			evutil_closesocket(fd);
+			return -1;
+		}
+	}
+	terms.credentials = credentials;
+	opening = yab_opening_new(caller->supervisor->base, fd, &terms, yab_caller_opened, caller,
+				  error, error_size);
+	yab_credentials_free(credentials);
+	return opening ? 0 : -1;
+}
+
+int yab_caller_new(struct yab_supervisor *supervisor, int fd, bool tls, const char *name,
+		   char *error, size_t error_size)
+{
 	struct yab_caller *caller;
 
 	if (supervisor->callers >= YAB_CALLERS_MAX) {
 		evutil_closesocket(fd);
-		errno = EUSERS;
+		snprintf(error, error_size, "%d connections have yet to call something",
+			 YAB_CALLERS_MAX);
 		return -1;
 	}
+	snprintf(error, error_size, "out of memory");
 	caller = calloc(1, sizeof(*caller));
 	if (!caller)
 		goto err_fd;
 	caller->supervisor = supervisor;
+	snprintf(caller->name, sizeof(caller->name), "%s", name);
 	caller->idle = evtimer_new(supervisor->base, yab_caller_idle, caller);
-	if (!caller->idle || evtimer_add(caller->idle, &patience) < 0)
+	if (!caller->idle)
 		goto err_caller;
-	caller->peer = yab_peer_new(supervisor->base, fd, name, &yab_caller_ops, caller);
-	if (!caller->peer) {
-		event_free(caller->idle);
-		free(caller);
+	supervisor->callers++;
+	if (yab_caller_open(caller, fd, tls, error, error_size) < 0) {
+		yab_caller_free(caller);
 		return -1;
 	}
-	supervisor->callers++;
 	return 0;
 
 err_caller:
-	if (caller->idle)
-		event_free(caller->idle);
 	free(caller);
 err_fd:
 	evutil_closesocket(fd);
-	errno = ENOMEM;
 	return -1;
 }

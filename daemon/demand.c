@@ -53,7 +53,6 @@ struct yab_demand {
 	uint64_t bandwidth;
 	const char *policy;
 
-	int parked[YAB_WIRE_BULKS_MAX];	/* bulk connections for later; -1: none */
 	json_t *statistics;		/* the last ones */
 	json_t *before;			/* the last ones of the worker before; or NULL */
 };
@@ -116,6 +115,8 @@ static void yab_demand_message(json_t *message, const int *fds, size_t fd_count,
 		yab_demand_interrupt(demand, "the destination's page worker is gone");
 	} else if (type && !strcmp(type, "statistics")) {
 		yab_demand_take_statistics(demand, message);
+	} else if (type && !strcmp(type, "open")) {
+		yab_log_debug(demand->vm, "a page connection is open");
 	} else if (type && !strcmp(type, "lost")) {
 		yab_demand_take_loss(demand, message, error);
 	} else if (type && !strcmp(type, "complete")) {
@@ -211,9 +212,13 @@ static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_
 	demand->child = yab_child_watch(demand->base, pid, yab_demand_exited, demand);
 	if (!demand->child)
 		return -1;
-	start = json_pack("{s:s, s:s, s:s, s:I, s:s*}", "type", "start", "side", "destination",
-			  "vm", demand->vm, "pages", (json_int_t)demand->pages, "policy",
-			  demand->policy);
+	/*
+	 * Until the guest is here the sweep would only be in the way of the device state, and
+	 * of the pages that loading it waits for, while the guest is stopped.
+	 */
+	start = json_pack("{s:s, s:s, s:s, s:I, s:s*, s:b}", "type", "start", "side",
+			  "destination", "vm", demand->vm, "pages", (json_int_t)demand->pages,
+			  "policy", demand->policy, "sweep", demand->persistent);
 	if (yab_channel_send(demand->worker, start, fds, 2) < 0)
 		return -1;
 	if (!demand->bandwidth)
@@ -282,8 +287,6 @@ struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint6
 	demand->state = YAB_DEMAND_WORKING;
 	demand->retry_ms = YAB_DEMAND_RETRY_MIN_MS;
 	snprintf(demand->vm, sizeof(demand->vm), "%s", vm);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		demand->parked[i] = -1;
 	*memory_fd = yab_region_memory(vm, size);
 	if (*memory_fd < 0) {
 		snprintf(error, error_size, "cannot make the memory of VM %s: %s", vm,
@@ -321,9 +324,6 @@ void yab_demand_free(struct yab_demand *demand, bool goes_on)
 	if (!demand)
 		return;
 	yab_demand_drop_worker(demand, goes_on && demand->state == YAB_DEMAND_WORKING);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		if (demand->parked[i] >= 0)
-			close(demand->parked[i]);
 	json_decref(demand->statistics);
 	json_decref(demand->before);
 	event_free(demand->restart);
@@ -352,29 +352,11 @@ bool yab_demand_takes(const struct yab_demand *demand)
 	return demand->worker;
 }
 
-static void yab_demand_hand_over(struct yab_demand *demand, enum yab_wire_role role,
-				 unsigned int index, int fd)
+int yab_demand_connect(struct yab_demand *demand, const struct yab_worker_connection *connection,
+		       int fd, const struct yab_security *security, char *error,
+		       size_t error_size)
 {
-	json_t *message = json_pack("{s:s, s:s, s:i}", "type", "connection", "role",
-				    yab_wire_role_name(role), "index", (int)index);
-
-	if (yab_channel_send(demand->worker, message, &fd, 1) < 0)
-		yab_demand_interrupt(demand, "the page worker takes no connection");
-	close(fd);
-}
-
-void yab_demand_connect(struct yab_demand *demand, enum yab_wire_role role, unsigned int index,
-			int fd)
-{
-	if (!demand->worker) {
-		close(fd);
-	} else if (role == YAB_WIRE_BULK && !demand->persistent) {
-		if (demand->parked[index] >= 0)
-			close(demand->parked[index]);
-		demand->parked[index] = fd;
-	} else {
-		yab_demand_hand_over(demand, role, index, fd);
-	}
+	return yab_worker_connect(demand->worker, connection, fd, security, error, error_size);
 }
 
 void yab_demand_persist(struct yab_demand *demand)
@@ -382,13 +364,9 @@ void yab_demand_persist(struct yab_demand *demand)
 	demand->persistent = true;
 	if (demand->state == YAB_DEMAND_REAPING && !demand->child)
 		yab_demand_rest(demand);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++) {
-		const int fd = demand->parked[i];
-
-		demand->parked[i] = -1;
-		if (fd >= 0)
-			yab_demand_connect(demand, YAB_WIRE_BULK, i, fd);
-	}
+	if (demand->worker &&
+	    yab_channel_send(demand->worker, json_pack("{s:s}", "type", "sweep"), NULL, 0) < 0)
+		yab_demand_interrupt(demand, "the page worker cannot be told to sweep");
 }
 
 void yab_demand_limit(struct yab_demand *demand, uint64_t bandwidth)

@@ -16,13 +16,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "security.h"
 #include "wire.h"
+#include "worker.h"
 
 struct yab_demand;
 
 /*
- * A callback may come from within yab_demand_connect() and yab_demand_persist(), never
- * from another call. The demand may be freed from within interrupted() and ended() only,
+ * A callback may come from within yab_demand_persist(), never from another call. The demand may be freed from within interrupted() and ended() only,
  * and from interrupted() only before yab_demand_persist().
  */
 struct yab_demand_ops {
@@ -62,12 +63,12 @@ void yab_demand_persist(struct yab_demand *demand);
 /* May a page connection come now? */
 bool yab_demand_takes(const struct yab_demand *demand);
 /*
- * A page connection after its hellos. Takes @fd over. Bulk ones are kept from the worker
- * until yab_demand_persist(): the sweep would only be in the way of the device state,
- * and of the pages that loading it waits for, while the guest is stopped.
+ * A page connection after its prefaces, while yab_demand_takes(). Borrows @fd. 0, or -1
+ * with one line in @error.
  */
-void yab_demand_connect(struct yab_demand *demand, enum yab_wire_role role, unsigned int index,
-			int fd);
+int yab_demand_connect(struct yab_demand *demand, const struct yab_worker_connection *connection,
+		       int fd, const struct yab_security *security, char *error,
+		       size_t error_size);
 /* Bytes a second for the sweep; 0: no limit. */
 void yab_demand_limit(struct yab_demand *demand, uint64_t bandwidth);
 

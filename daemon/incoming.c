@@ -61,6 +61,7 @@ struct yab_incoming {
 	struct yab_supervisor *supervisor;
 	char name[YAB_NAME_SIZE];
 	enum yab_incoming_step step;
+	uint8_t route[YAB_WIRE_TOKEN_SIZE];	/* finds it; no secret */
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
 	char token_text[YAB_TOKEN_TEXT_SIZE];
 	uint64_t pages;
@@ -298,6 +299,7 @@ static const struct yab_demand_ops yab_incoming_demand_ops = {
 static void yab_incoming_waiting(json_t *results, const char *error, void *arg)
 {
 	struct yab_incoming *incoming = arg;
+	char route[YAB_TOKEN_TEXT_SIZE];
 	json_t *cookie;
 
 	(void)results;
@@ -309,8 +311,9 @@ static void yab_incoming_waiting(json_t *results, const char *error, void *arg)
 	}
 	yab_incoming_enter(incoming, YAB_INCOMING_PREPARED);
 	yab_incoming_arm(incoming, YAB_INCOMING_STALL_SECONDS * 1000);
-	cookie = json_pack("{s:s, s:s}", "token", incoming->token_text, "instance",
-			   incoming->supervisor->instance);
+	yab_token_print(incoming->route, route);
+	cookie = json_pack("{s:s, s:s, s:s}", "token", incoming->token_text, "route", route,
+			   "instance", incoming->supervisor->instance);
 	yab_caller_reply(incoming->caller, json_pack("{s:s, s:o}", "reply", "prepare", "cookie",
 						     cookie));
 }
@@ -472,7 +475,8 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 		return;
 	}
 	incoming = calloc(1, sizeof(*incoming));
-	if (!incoming || yab_token_new(incoming->token) < 0)
+	if (!incoming || yab_token_new(incoming->token) < 0 ||
+	    yab_token_new(incoming->route) < 0)
 		goto err_incoming;
 	incoming->supervisor = supervisor;
 	yab_token_print(incoming->token, incoming->token_text);
@@ -712,24 +716,35 @@ void yab_incomings_connection(struct yab_incomings *incomings, int fd,
 			      const struct yab_wire_hello *hello, const char *name)
 {
 	const char *role = yab_wire_role_name(hello->role);
+	struct yab_worker_connection connection = {
+		.role = hello->role,
+		.tls = hello->features & YAB_WIRE_TLS,
+		.side = YAB_CREDENTIALS_SERVER,
+		.name = name,
+	};
+	char error[YAB_WIRE_ERROR_MAX];
 	struct yab_incoming *incoming;
 
 	LIST_FOREACH(incoming, &incomings->all, link)
-		if (!memcmp(incoming->token, hello->token, YAB_WIRE_TOKEN_SIZE))
+		if (!memcmp(incoming->route, hello->token, YAB_WIRE_TOKEN_SIZE))
 			break;
 	if (!incoming || incoming->step < YAB_INCOMING_PREPARED || !incoming->demand ||
 	    !yab_demand_takes(incoming->demand)) {
 		yab_log_warn(incoming ? incoming->name : NULL, "refused the %s connection of %s: %s",
 			     role, name, incoming ? "there is no page worker for it now" :
 						    "it belongs to no migration");
-	} else if (yab_handshake_answer(fd, hello->role) < 0) {
-		yab_log_warn(incoming->name, "%s connection of %s: %s", role, name,
-			     strerror(errno));
-	} else {
-		yab_log_debug(incoming->name, "%s connection %u of %s", role, hello->index, name);
-		yab_demand_connect(incoming->demand, hello->role, hello->index, fd);
+		close(fd);
 		return;
 	}
+	connection.index = hello->index;
+	connection.token = incoming->token;
+	if (yab_handshake_answer(fd, hello->role, connection.tls) < 0)
+		yab_log_warn(incoming->name, "%s connection %u of %s: %s", role, hello->index, name,
+			     strerror(errno));
+	else if (yab_demand_connect(incoming->demand, &connection, fd,
+				    &incoming->supervisor->security, error, sizeof(error)) < 0)
+		yab_log_warn(incoming->name, "%s connection %u of %s: %s", role, hello->index, name,
+			     error);
 	close(fd);
 }
 

@@ -54,11 +54,11 @@ void yab_intake_init(struct yab_intake *intake, enum yab_wire_role role, unsigne
 	intake->owner = owner;
 }
 
-int yab_intake_open(struct yab_intake *intake, struct event_base *base, int fd,
+int yab_intake_open(struct yab_intake *intake, struct event_base *base, int fd, SSL *ssl,
 		    event_callback_fn readable, event_callback_fn writable)
 {
 	yab_intake_close(intake);
-	if (yab_socket_open(&intake->socket, base, fd, readable, writable, intake) < 0)
+	if (yab_socket_open(&intake->socket, base, fd, ssl, readable, writable, intake) < 0)
 		return -1;
 	yab_intake_move(intake, YAB_INTAKE_HEADER);
 	return 0;

@@ -50,8 +50,11 @@ struct yab_intake {
 void yab_intake_init(struct yab_intake *intake, enum yab_wire_role role, unsigned int index,
 		     struct yab_store *store, struct yab_window *window,
 		     void (*lost)(struct yab_intake *intake, const char *error), void *owner);
-/* Takes @fd over, in place of the connection there is. 0, or -1 with errno. */
-int yab_intake_open(struct yab_intake *intake, struct event_base *base, int fd,
+/*
+ * Takes @fd and @ssl (NULL: plain TCP) over, in place of the connection there is. 0, or -1
+ * with errno.
+ */
+int yab_intake_open(struct yab_intake *intake, struct event_base *base, int fd, SSL *ssl,
 		    event_callback_fn readable, event_callback_fn writable);
 /* Without telling. What was asked for is missing again. */
 void yab_intake_close(struct yab_intake *intake);

@@ -24,11 +24,13 @@ struct yab_stranger {
 	LIST_ENTRY(yab_stranger) link;
 	struct yab_listener *listener;
 	struct yab_handshake *handshake;
+	struct sockaddr_storage from;
 	char name[NI_MAXHOST + NI_MAXSERV + 4];
 };
 
 struct yab_listener {
 	struct event_base *base;
+	const struct yab_security *security;
 	struct evconnlistener *socket;
 	struct event *pause;	/* after running out of descriptors */
 	LIST_HEAD(, yab_stranger) strangers;
@@ -49,14 +51,28 @@ static void yab_listener_greeted(int fd, const struct yab_wire_hello *hello, con
 {
 	struct yab_stranger *stranger = arg;
 	struct yab_listener *listener = stranger->listener;
+	struct sockaddr_storage from = stranger->from;
 	char name[sizeof(stranger->name)];
+	char reason[YAB_WIRE_ERROR_MAX];
+	bool tls;
 
 	memcpy(name, stranger->name, sizeof(name));
 	yab_stranger_free(stranger);
-	if (fd < 0)
+	if (fd < 0) {
 		yab_log_warn(NULL, "refused a connection: %s", error);
-	else
+		return;
+	}
+	tls = hello->features & YAB_WIRE_TLS;
+	if (yab_security_incoming(listener->security, (struct sockaddr *)&from, tls, reason,
+				  sizeof(reason))) {
 		listener->cb(fd, hello, name, listener->arg);
+		return;
+	}
+	yab_log_warn(NULL, "refused the %s connection of %s: %s", yab_wire_role_name(hello->role),
+		     name, reason);
+	/* So that the other side can say the same. */
+	yab_handshake_answer(fd, hello->role, !tls);
+	close(fd);
 }
 
 static void yab_listener_accepted(struct evconnlistener *socket, evutil_socket_t fd,
@@ -81,6 +97,8 @@ static void yab_listener_accepted(struct evconnlistener *socket, evutil_socket_t
 		return;
 	}
 	stranger->listener = listener;
+	memcpy(&stranger->from, from, (size_t)length < sizeof(stranger->from) ?
+				      (size_t)length : sizeof(stranger->from));
 	snprintf(stranger->name, sizeof(stranger->name), strchr(host, ':') ? "[%s]:%s" : "%s:%s",
 		 host, port);
 	stranger->handshake = yab_handshake_accept(listener->base, fd, stranger->name,
@@ -116,8 +134,8 @@ static void yab_listener_failed(struct evconnlistener *socket, void *arg)
 }
 
 struct yab_listener *yab_listener_new(struct event_base *base, const struct yab_address *address,
-				      yab_listener_cb cb, void *arg, char *error,
-				      size_t error_size)
+				      const struct yab_security *security, yab_listener_cb cb,
+				      void *arg, char *error, size_t error_size)
 {
 	const unsigned int flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
 				   LEV_OPT_REUSEABLE;
@@ -132,6 +150,8 @@ struct yab_listener *yab_listener_new(struct event_base *base, const struct yab_
 			 gai_strerror(result));
 		return NULL;
 	}
+	if (yab_security_listen(security, found->ai_addr, error, error_size) < 0)
+		goto err_found;
 	listener = calloc(1, sizeof(*listener));
 	if (!listener) {
 		snprintf(error, error_size, "out of memory");
@@ -139,6 +159,7 @@ struct yab_listener *yab_listener_new(struct event_base *base, const struct yab_
 	}
 	LIST_INIT(&listener->strangers);
 	listener->base = base;
+	listener->security = security;
 	listener->cb = cb;
 	listener->arg = arg;
 	listener->pause = evtimer_new(base, yab_listener_resume, listener);

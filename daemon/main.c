@@ -36,6 +36,7 @@ struct yab_options {
 	const char *run_dir;
 	const char *vm_dir;
 	const char *policy;
+	struct yab_security security;
 	bool debug;
 	bool worker;
 };
@@ -55,9 +56,16 @@ static void yab_main_help(void)
 	       "Moves running virtual machines between hosts; yabctl tells it what to do.\n"
 	       "\n"
 	       "  --listen ADDRESS[:PORT]  where other hosts' daemons connect (port %d);\n"
-	       "                           without it no VM can arrive. Connections are plain\n"
-	       "                           TCP, and whoever can connect is trusted: give an\n"
-	       "                           address of a network of its own\n"
+	       "                           without it no VM can arrive\n"
+	       "  --tls-dir FOLDER         certificates and keys, named as for QEMU\n"
+	       "                           (/etc/pki/yabusame, or else /etc/pki/qemu)\n"
+	       "  --allow NAME             which hosts may connect, by what their certificates\n"
+	       "                           say (* and ? match anything; may be given again);\n"
+	       "                           without it all that have one of the CA\n"
+	       "  --plain                  plain TCP with every host, to and from it: the guest's\n"
+	       "                           memory can be read and changed by whoever is on the\n"
+	       "                           way, and whoever reaches the port can start VMs. Only\n"
+	       "                           for a network of its own; give it on both hosts\n"
 	       "  --run-dir FOLDER         sockets and logs (%s)\n"
 	       "  --vm-dir FOLDER          descriptions of VMs, NAME.json (%s)\n"
 	       "  --policy SPEC            in which order the memory of arriving VMs is pulled:\n"
@@ -68,15 +76,30 @@ static void yab_main_help(void)
 	       YAB_WIRE_PORT, YAB_MAIN_RUN_DIR, YAB_MAIN_VM_DIR);
 }
 
+/* One more of those that may connect. */
+static int yab_main_allow(struct yab_security *security, const char *name)
+{
+	if (!security->peers)
+		security->peers = json_array();
+	if (*name && !json_array_append_new(security->peers, json_string(name)))
+		return 0;
+	fprintf(stderr, "yabusamed: --allow %s: is no name\n", name);
+	return -1;
+}
+
 /* What is left to do: -1, or the exit status. */
 static int yab_main_options(int argc, char **argv, struct yab_options *options)
 {
-	enum { LISTEN = 256, RUN_DIR, VM_DIR, POLICY, DEBUG, WORKER, VERSION, HELP };
+	enum { LISTEN = 256, RUN_DIR, VM_DIR, POLICY, TLS_DIR, ALLOW, PLAIN, DEBUG, WORKER, VERSION,
+	       HELP };
 	static const struct option long_options[] = {
 		{ "listen", required_argument, NULL, LISTEN },
 		{ "run-dir", required_argument, NULL, RUN_DIR },
 		{ "vm-dir", required_argument, NULL, VM_DIR },
 		{ "policy", required_argument, NULL, POLICY },
+		{ "tls-dir", required_argument, NULL, TLS_DIR },
+		{ "allow", required_argument, NULL, ALLOW },
+		{ "plain", no_argument, NULL, PLAIN },
 		{ "debug", no_argument, NULL, DEBUG },
 		{ "worker", no_argument, NULL, WORKER },	/* for yab_worker_spawn() */
 		{ "version", no_argument, NULL, VERSION },
@@ -100,6 +123,16 @@ static int yab_main_options(int argc, char **argv, struct yab_options *options)
 			break;
 		case POLICY:
 			options->policy = optarg;
+			break;
+		case TLS_DIR:
+			options->security.folder = optarg;
+			break;
+		case ALLOW:
+			if (yab_main_allow(&options->security, optarg) < 0)
+				return 2;
+			break;
+		case PLAIN:
+			options->security.plain = true;
 			break;
 		case DEBUG:
 			options->debug = true;
@@ -171,18 +204,20 @@ static int yab_main_lock(const char *run_dir)
 static void yab_main_connection(int fd, const struct yab_wire_hello *hello, const char *name,
 				void *arg)
 {
+	const bool tls = hello->features & YAB_WIRE_TLS;
 	struct yab_daemon *daemon = arg;
+	char error[YAB_WIRE_ERROR_MAX];
 
 	if (hello->role != YAB_WIRE_CONTROL) {
 		yab_incomings_connection(daemon->supervisor.incomings, fd, hello, name);
 		return;
 	}
-	if (yab_handshake_answer(fd, YAB_WIRE_CONTROL) < 0) {
+	if (yab_handshake_answer(fd, YAB_WIRE_CONTROL, tls) < 0) {
 		close(fd);
 		return;
 	}
-	if (yab_caller_new(&daemon->supervisor, fd, name) < 0)
-		yab_log_warn(NULL, "cannot serve %s: %s", name, strerror(errno));
+	if (yab_caller_new(&daemon->supervisor, fd, tls, name, error, sizeof(error)) < 0)
+		yab_log_warn(NULL, "cannot serve %s: %s", name, error);
 }
 
 /* Leaves when nothing is left that would be hurt. */
@@ -280,6 +315,7 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 
 	supervisor->run_dir = options->run_dir;
 	supervisor->policy = options->policy;
+	supervisor->security = options->security;
 	if (yab_token_new(instance) < 0)
 		goto err;
 	yab_token_print(instance, supervisor->instance);
@@ -295,7 +331,8 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 	    !supervisor->incomings || !supervisor->outgoings || yab_daemon_signals(daemon) < 0)
 		goto err;
 	if (address) {
-		daemon->listener = yab_listener_new(supervisor->base, address, yab_main_connection,
+		daemon->listener = yab_listener_new(supervisor->base, address,
+						    &supervisor->security, yab_main_connection,
 						    daemon, error, sizeof(error));
 		if (!daemon->listener)
 			goto err;

@@ -199,10 +199,12 @@ static void yab_outgoing_pull(struct yab_outgoing *outgoing, int64_t downtime_us
 static void yab_outgoing_reply_prepare(struct yab_outgoing *outgoing, json_t *cookie)
 {
 	const char *token = json_string_value(json_object_get(cookie, "token"));
+	const char *route = json_string_value(json_object_get(cookie, "route"));
 	const char *instance = json_string_value(json_object_get(cookie, "instance"));
 	uint8_t unused[YAB_WIRE_TOKEN_SIZE];
 
 	if (yab_token_parse(token, outgoing->token) < 0 ||
+	    yab_token_parse(route, outgoing->route) < 0 ||
 	    yab_token_parse(instance, unused) < 0) {
 		yab_outgoing_fail(outgoing,
 				  "%s answered Prepare with nonsense: install the same yabusame on both",
@@ -523,8 +525,9 @@ static void yab_outgoing_perform(struct yab_outgoing *outgoing)
 	yab_outgoing_arm(outgoing, YAB_OUTGOING_LINK_SECONDS);
 	outgoing->supply = yab_supply_new(outgoing->supervisor->base, outgoing->supervisor->dns,
 					  vm->name, vm->memory_fd, vm->pages,
-					  &outgoing->options.destination, outgoing->token,
-					  outgoing->options.connections,
+					  &outgoing->options.destination,
+					  &outgoing->supervisor->security, outgoing->route,
+					  outgoing->token, outgoing->options.connections,
 					  &yab_outgoing_supply_ops, outgoing, error,
 					  sizeof(error));
 	if (!outgoing->supply)
@@ -611,7 +614,7 @@ int yab_outgoing_begin(struct yab_supervisor *supervisor, const char *name,
 	if (!outgoing->deadline)
 		goto err_outgoing;
 	outgoing->contact = yab_contact_new(supervisor->base, supervisor->dns,
-					    &options->destination,
+					    &options->destination, &supervisor->security,
 					    &yab_outgoing_contact_ops, outgoing);
 	if (!outgoing->contact)
 		goto err_deadline;

@@ -48,6 +48,7 @@ struct yab_outgoing {
 
 	/* From the destination's Prepare. */
 	bool prepared;
+	uint8_t route[YAB_WIRE_TOKEN_SIZE];
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
 	char token_text[YAB_TOKEN_TEXT_SIZE];
 	char instance[YAB_TOKEN_TEXT_SIZE];

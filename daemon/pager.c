@@ -54,6 +54,7 @@ struct yab_pager {
 	enum yab_pager_state state;
 	struct yab_store store;
 	struct yab_policy *policy;	/* which page next, in bulk */
+	bool sweeps;		/* what nobody waits for is asked for, too */
 	uint64_t surveyed;	/* pages before this one: holes in them are known, or asked for */
 	struct yab_intake *surveyor;	/* on which the survey is under way */
 	struct yab_intake urgent;
@@ -229,14 +230,14 @@ static void yab_pager_await_budget(struct yab_pager *pager)
 		evtimer_add(&pager->refill, &pause);
 }
 
-static void yab_pager_sweep(struct yab_pager *pager)
+static void yab_pager_ask_idle(struct yab_pager *pager)
 {
 	const struct yab_window *window = &pager->window;
 	const uint64_t run = yab_window_run(window);
 	struct yab_intake *bulk;
 	uint64_t page, count;
 
-	while ((bulk = yab_pager_idlest(pager)) && !yab_intake_is_full(bulk)) {
+	while (pager->sweeps && (bulk = yab_pager_idlest(pager)) && !yab_intake_is_full(bulk)) {
 		yab_pager_survey(pager, bulk);
 		/* Full runs only, or an answer of a page would be followed by a request of one. */
 		if (window->on_order && window->on_order + run > window->width)
@@ -271,7 +272,7 @@ static void yab_pager_pump(struct yab_pager *pager)
 	bulk = yab_pager_idlest(pager);
 	if (bulk && !yab_intake_is_open(&pager->urgent))
 		yab_pager_ask_unmet(pager, bulk);
-	yab_pager_sweep(pager);
+	yab_pager_ask_idle(pager);
 	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
 		yab_intake_write(&pager->bulks[i]);
 }
@@ -413,6 +414,7 @@ struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int mem
 	pager->ops = ops;
 	pager->arg = arg;
 	pager->state = YAB_PAGER_NEW;
+	pager->sweeps = true;
 	yab_window_init(&pager->window);
 	yab_intake_init(&pager->urgent, YAB_WIRE_URGENT, 0, &pager->store, NULL, yab_pager_on_lost,
 			pager);
@@ -464,11 +466,12 @@ void yab_pager_free(struct yab_pager *pager)
 }
 
 int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, unsigned int index,
-		      int fd)
+		      int fd, SSL *ssl)
 {
 	struct yab_intake *intake;
 
 	if (pager->state == YAB_PAGER_FAILED || index >= YAB_WIRE_BULKS_MAX) {
+		SSL_free(ssl);
 		close(fd);
 		errno = ESHUTDOWN;
 		return -1;
@@ -476,7 +479,7 @@ int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, unsigned
 	intake = role == YAB_WIRE_URGENT ? &pager->urgent : &pager->bulks[index];
 	if (pager->surveyor == intake)
 		pager->surveyor = NULL;
-	if (yab_intake_open(intake, pager->base, fd, yab_pager_on_readable,
+	if (yab_intake_open(intake, pager->base, fd, ssl, yab_pager_on_readable,
 			    yab_pager_on_writable) < 0)
 		return -1;
 	if (yab_socket_await_data(&intake->socket, yab_pager_receives(pager)) < 0) {
@@ -486,6 +489,12 @@ int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, unsigned
 	}
 	yab_pager_pump(pager);
 	return 0;
+}
+
+void yab_pager_sweep(struct yab_pager *pager, bool on)
+{
+	pager->sweeps = on;
+	yab_pager_pump(pager);
 }
 
 void yab_pager_limit(struct yab_pager *pager, uint64_t bandwidth)

@@ -8,6 +8,7 @@
 #define YAB_DAEMON_PAGER_H
 
 #include <event2/event.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -55,11 +56,16 @@ void yab_pager_free(struct yab_pager *pager);
 
 /*
  * A new connection, in place of the old one of that role and index (0 for urgent, less
- * than YAB_WIRE_BULKS_MAX for bulk). Takes @fd over; on failure (-1 with errno) there
- * is none.
+ * than YAB_WIRE_BULKS_MAX for bulk). Takes @fd and its session @ssl (NULL: plain TCP)
+ * over; on failure (-1 with errno) there is none.
  */
 int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, unsigned int index,
-		      int fd);
+		      int fd, SSL *ssl);
+/*
+ * Whether what nobody waits for is asked for as well; it is from the start. While the
+ * guest is stopped it would only be in the way of its device state.
+ */
+void yab_pager_sweep(struct yab_pager *pager, bool on);
 /* Bytes a second that the sweep may bring in from now on; 0: as many as come. */
 void yab_pager_limit(struct yab_pager *pager, uint64_t bandwidth);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A control connection to another host's daemon, after its hellos: calls,
+ * A control connection to another host's daemon, once it is open (opening.h): calls,
  * replies, events and device state in bounded frames.
  */
 #ifndef YAB_DAEMON_PEER_H
@@ -8,6 +8,7 @@
 
 #include <event2/event.h>
 #include <jansson.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -30,8 +31,11 @@ struct yab_peer_ops {
 	void (*lost)(const char *error, bool answered, void *arg);
 };
 
-/* Takes @fd over, also on failure (NULL, with errno). @name is for messages. */
-struct yab_peer *yab_peer_new(struct event_base *base, int fd, const char *name,
+/*
+ * Takes @fd and its session @ssl (NULL: plain TCP) over, also on failure (NULL, with errno).
+ * @name is for messages.
+ */
+struct yab_peer *yab_peer_new(struct event_base *base, int fd, SSL *ssl, const char *name,
 			      const struct yab_peer_ops *ops, void *arg);
 /* Closes at once; what was not sent is dropped. */
 void yab_peer_free(struct yab_peer *peer);

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -82,7 +81,6 @@ struct yab_source {
 	int memory_fd;
 	const uint8_t *memory;	/* read only where the file has data: see is_zero() */
 	uint64_t pages;
-	bool no_sendfile;	/* the file's kind cannot do it: copy instead */
 	enum yab_source_state state;
 	struct yab_source_link urgent;
 	struct yab_source_link bulks[YAB_WIRE_BULKS_MAX];
@@ -348,31 +346,6 @@ static void yab_source_survey(struct yab_source_link *link)
 	yab_source_put_header(link, &header);
 }
 
-/* Like yab_socket_send(). The pages go from the page cache to the socket by reference. */
-static ssize_t yab_source_send_payload(struct yab_source_link *link, size_t size)
-{
-	struct yab_source *source = link->source;
-	ssize_t n;
-
-	if (!source->no_sendfile) {
-		off_t offset = link->payload;
-
-		n = sendfile(link->socket.fd, source->memory_fd, &offset, size);
-		if (n > 0)
-			return n;
-		if (n == 0) {
-			errno = ENODATA;	/* the memory file was truncated */
-			return -1;
-		}
-		if (errno == EAGAIN || errno == EINTR)
-			return 0;
-		if (errno != EINVAL)
-			return -1;
-		source->no_sendfile = true;
-	}
-	return yab_socket_send(&link->socket, source->memory + link->payload, size, false);
-}
-
 /* Writes a slice at most, and waits for room if something is left after it. */
 static void yab_source_write(struct yab_source_link *link)
 {
@@ -392,8 +365,11 @@ static void yab_source_write(struct yab_source_link *link)
 			if (n > 0)
 				link->header_left -= (size_t)n;
 		} else if (link->payload_left) {
-			n = yab_source_send_payload(link, link->payload_left < left ?
-							  link->payload_left : left);
+			n = yab_socket_send_file(&link->socket, link->source->memory_fd,
+						 link->payload,
+						 link->source->memory + link->payload,
+						 link->payload_left < left ? link->payload_left :
+									     left);
 			if (n > 0) {
 				link->payload += n;
 				link->payload_left -= (size_t)n;
@@ -462,7 +438,7 @@ static void yab_source_on_readable(evutil_socket_t fd, short what, void *arg)
 	if (!yab_source_parse(link))
 		return;
 	/* When room is awaited already, that callback writes: one slice a turn. */
-	if (!event_pending(&link->socket.writable, EV_WRITE, NULL))
+	if (!yab_socket_awaits_room(&link->socket))
 		yab_source_write(link);
 	else if (yab_source_is_full(link))
 		yab_socket_await_data(&link->socket, false);
@@ -527,18 +503,19 @@ void yab_source_free(struct yab_source *source)
 }
 
 int yab_source_connect(struct yab_source *source, enum yab_wire_role role, unsigned int index,
-		       int fd)
+		       int fd, SSL *ssl)
 {
 	struct yab_source_link *link;
 
 	if (index >= YAB_WIRE_BULKS_MAX) {
+		SSL_free(ssl);
 		close(fd);
 		errno = EINVAL;
 		return -1;
 	}
 	link = role == YAB_WIRE_URGENT ? &source->urgent : &source->bulks[index];
 	yab_source_reset(link);
-	if (yab_socket_open(&link->socket, source->base, fd, yab_source_on_readable,
+	if (yab_socket_open(&link->socket, source->base, fd, ssl, yab_source_on_readable,
 			    yab_source_on_writable, link) < 0)
 		return -1;
 	if (source->state == YAB_SOURCE_SERVING && yab_socket_await_data(&link->socket, true) < 0) {

@@ -7,6 +7,7 @@
 #define YAB_DAEMON_SOURCE_H
 
 #include <event2/event.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -50,11 +51,11 @@ void yab_source_free(struct yab_source *source);
 
 /*
  * A new connection, in place of the old one of that role and index (0 for urgent, less
- * than YAB_WIRE_BULKS_MAX for bulk). Takes @fd over; on failure (-1 with errno) there
- * is none.
+ * than YAB_WIRE_BULKS_MAX for bulk). Takes @fd and its session @ssl (NULL: plain TCP)
+ * over; on failure (-1 with errno) there is none.
  */
 int yab_source_connect(struct yab_source *source, enum yab_wire_role role, unsigned int index,
-		       int fd);
+		       int fd, SSL *ssl);
 
 /* The guest is stopped: from now on its memory may be read. */
 void yab_source_serve(struct yab_source *source);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "job.h"
+#include "security.h"
 #include "vm.h"
 #include "yabusame/wire.h"
 
@@ -19,6 +20,7 @@ struct yab_supervisor {
 	struct evdns_base *dns;
 	const char *run_dir;
 	const char *policy;	/* of incoming migrations' pages; NULL: the default */
+	struct yab_security security;
 	struct yab_vms *vms;
 	struct yab_jobs *jobs;
 	struct yab_incomings *incomings;

@@ -6,12 +6,17 @@
  *
  * Supervisor to worker:
  *   {"type": "start", "side": "source", "vm": NAME, "pages": N}   fds: memory
- *   {"type": "start", "side": "destination", "vm": NAME, "pages": N[, "policy": SPEC]}
- *						fds: memory[, pager]
- *	The policy is the order of bulk pages, see policy.h.
- *	What the region has already is taken over.
- *   {"type": "connection", "role": "urgent"|"bulk", "index": N}	fds: socket
- *	The hellos were exchanged. A new connection replaces the old of its role and index.
+ *   {"type": "start", "side": "destination", "vm": NAME, "pages": N[, "policy": SPEC]
+ *    [, "sweep": false]}			fds: memory[, pager]
+ *	The policy is the order of bulk pages, see policy.h. What the region has already is
+ *	taken over.
+ *   {"type": "connection", "role": "urgent"|"bulk", "index": N, "token": HEX,
+ *    "tls": true|false, "name": NAME, "host": HOST}	fds: socket[, credentials if "tls"]
+ *	The prefaces were exchanged. The worker opens the connection (opening.h): a
+ *	new one replaces the old of its role and index once it is open. NAME is the other
+ *	side, for messages; HOST is the one whose certificate the source expects.
+ *   {"type": "sweep"}		destination only: the guest is here, all its pages may
+ *				be asked for
  *   {"type": "serve"}		source only: the guest is stopped, pages may be
  *				read from now on. Requests wait until then.
  *   {"type": "limit", "bandwidth": N}	destination only: bytes a second for the sweep,
@@ -20,8 +25,10 @@
  * Worker to supervisor:
  *   {"type": "statistics", ...}	see below; on change, at most 5 a second,
  *				and right before "complete"
+ *   {"type": "open", "role": "urgent"|"bulk", "index": N}	a connection is in use
  *   {"type": "lost", "role": "urgent"|"bulk", "index": N, "error": TEXT}	a
- *				connection ended; the worker waits for another one
+ *				connection ended or could not be opened; the worker
+ *				waits for another one
  *   {"type": "complete"}	destination only: every page is present
  *   {"type": "failed", "error": TEXT}	cannot go on (start message or a file
  *				descriptor unusable); the worker then exits with 1
@@ -41,9 +48,12 @@
 #ifndef YAB_DAEMON_WORKER_H
 #define YAB_DAEMON_WORKER_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "channel.h"
+#include "security.h"
+#include "wire.h"
 
 /*
  * Starts /proc/self/exe --worker with a channel. Returns the child's pid, or -1
@@ -51,6 +61,25 @@
  */
 pid_t yab_worker_spawn(struct event_base *base, yab_channel_cb cb, void *arg,
 		       struct yab_channel **channel);
+
+/* A page connection for a worker. */
+struct yab_worker_connection {
+	enum yab_wire_role role;
+	unsigned int index;
+	bool tls;		/* what the prefaces agreed on */
+	enum yab_credentials_side side;
+	const uint8_t *token;
+	const char *name;
+	const char *host;	/* the source's side only */
+};
+
+/*
+ * Sends "connection", with credentials that are read for it. Borrows @fd. 0, or -1 with
+ * one line in @error.
+ */
+int yab_worker_connect(struct yab_channel *channel, const struct yab_worker_connection *connection,
+		       int fd, const struct yab_security *security, char *error,
+		       size_t error_size);
 
 /* main() of a worker: returns its exit status. */
 int yab_worker_main(void);

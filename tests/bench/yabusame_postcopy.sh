@@ -4,6 +4,9 @@
 # lines.
 . "$(dirname "$0")/../migration/lib.sh"
 
+# As QEMU's own migration, with which this is compared.
+daemon_options=--plain
+
 trace_start host2 yab_region_wait
 set_up
 guest_goes_on host1 || bail "the guest does not run"

@@ -2,7 +2,8 @@
 /*
  * For errors.sh: the odd ones that a daemon meets.
  *
- *   stranger listen http|version|silent|close   prints its port, serves for ever
+ *   stranger listen http|version|silent|close|plain|tls
+ *				prints its port, serves for ever
  *   stranger send PORT garbage|magic|token|frame|version
  *				connects, sends, waits for the end
  *   stranger status PATH	asks the QMP socket whether the guest runs
@@ -17,10 +18,11 @@
 #include <unistd.h>
 
 /* magic, version, role, reserved, features, token */
-static const char hello_other[40] = "YABUSAME\2\0\1";
-static const char hello_token[40] = "YABUSAME\1\0\2\0\0\0\0\0\0\0\0\0\0\0\0\0nobody's token!";
-/* A good hello of 40 bytes, then a frame's header that is all ones. */
-static const char hello_frame[40] = "YABUSAME\1\0\1";
+static const char hello_other[40] = "YABUSAME\3\0\1";
+static const char hello_token[40] = "YABUSAME\2\0\2\0\0\0\0\0\0\0\0\0\0\0\0\0nobody's route!";
+static const char hello_tls[40] = "YABUSAME\2\0\1\0\0\0\0\0\1";
+/* A good preface or hello of 40 bytes, then a frame's header that is all ones. */
+static const char hello_frame[40] = "YABUSAME\2\0\1";
 static const char frame[24] = "\xff\xff\xff\xff\xff\xff\xff\xff";
 
 static int fail(const char *what)
@@ -58,6 +60,13 @@ static int listen_as(const char *what)
 		} else if (!strcmp(what, "version")) {
 			if (read(peer, input, sizeof(input)) > 0)
 				send(peer, hello_other, sizeof(hello_other), MSG_NOSIGNAL);
+		} else if (!strcmp(what, "plain") || !strcmp(what, "tls")) {
+			/* A good preface, for the one or the other; then nothing. */
+			if (read(peer, input, sizeof(input)) > 0)
+				send(peer, strcmp(what, "tls") ? hello_frame : hello_tls,
+				     sizeof(hello_tls), MSG_NOSIGNAL);
+			while (read(peer, input, sizeof(input)) > 0)
+				;
 		} else if (!strcmp(what, "silent")) {
 			/* Until the other side has had enough. */
 			while (read(peer, input, sizeof(input)) > 0)
@@ -84,10 +93,11 @@ static int send_to(const char *port, const char *what)
 	if (!strcmp(what, "garbage"))
 		send(fd, garbage, sizeof(garbage), MSG_NOSIGNAL);
 	else if (!strcmp(what, "magic"))
-		send(fd, "YABUSAME\1", 9, MSG_NOSIGNAL);
+		send(fd, "YABUSAME\2", 9, MSG_NOSIGNAL);
 	else if (!strcmp(what, "token"))
 		send(fd, hello_token, sizeof(hello_token), MSG_NOSIGNAL);
 	else if (!strcmp(what, "frame") &&
+		 send(fd, hello_frame, sizeof(hello_frame), MSG_NOSIGNAL) > 0 &&
 		 send(fd, hello_frame, sizeof(hello_frame), MSG_NOSIGNAL) > 0)
 		send(fd, frame, sizeof(frame), MSG_NOSIGNAL);
 	else if (!strcmp(what, "version"))

@@ -80,12 +80,25 @@ until_true()
 
 # --- hosts, daemons, the VM -----------------------------------------------------------
 
+# $daemon_options are options for both daemons.
+#
+# Certificates of both hosts, made once, to where the daemon looks for them.
+certificates_install()
+{
+	local host=$1 made=$YAB_LAB_OUT/tls
+
+	[[ -e $made ]] || "$YAB_ROOT/tests/tls/make-certificates" "$made" || bail "no certificates"
+	on "$host" sh -c "mkdir -p /etc/pki && rm -rf /etc/pki/yabusame &&
+		cp -r $made/$host /etc/pki/yabusame" || bail "$host: cannot install certificates"
+}
+
 daemon_start()
 {
 	local host=$1
 
+	certificates_install "$host"
 	on "$host" setsid sh -c \
-		"exec yabusamed --listen 0.0.0.0 </dev/null >>$YAB_LAB_OUT/yabusamed.$host 2>&1 &"
+		"exec yabusamed --listen 0.0.0.0 ${daemon_options:-} </dev/null >>$YAB_LAB_OUT/yabusamed.$host 2>&1 &"
 	until_true 10 grep -q "listening on" "$YAB_LAB_OUT/yabusamed.$host" ||
 		bail "$host: yabusamed does not start"
 }

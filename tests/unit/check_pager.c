@@ -141,7 +141,7 @@ static void connect_pager(enum yab_wire_role role)
 	if (*ours >= 0)
 		close(*ours);
 	script_pair(ours, &theirs);
-	ck_assert_int_eq(yab_pager_connect(pager, role, 0, theirs), 0);
+	ck_assert_int_eq(yab_pager_connect(pager, role, 0, theirs, NULL), 0);
 	script_settle(base);
 }
 
@@ -219,6 +219,25 @@ static size_t make_frame(uint8_t *bytes, uint64_t page, uint64_t count)
 		script_fill(bytes + YAB_WIRE_HEADER_SIZE + i * SCRIPT_PAGE, page + i, SEED);
 	return YAB_WIRE_HEADER_SIZE + count * SCRIPT_PAGE;
 }
+
+/* Before the commit the bulk connection only helps out. */
+START_TEST(sweeps_when_told)
+{
+	yab_pager_sweep(pager, false);
+	connect_pager(YAB_WIRE_BULK);
+	script_expect_silence(bulk);
+	script_send(kernel, &(struct yab_fault){ .page = 7, .time_ns = 1 },
+		    sizeof(struct yab_fault));
+	script_settle(base);
+	script_expect_request(bulk, 7, 1);
+	script_expect_silence(bulk);
+	script_send_pages(bulk, 7, 1, SEED);
+	script_settle(base);
+	yab_pager_sweep(pager, true);
+	script_settle(base);
+	expect_window(8);
+}
+END_TEST
 
 START_TEST(urgent_while_bulk_is_stuck)
 {
@@ -958,7 +977,7 @@ START_TEST(several_bulk_connections)
 
 	for (unsigned int i = 0; i < 3; i++) {
 		script_pair(&ours[i], &theirs);
-		ck_assert_int_eq(yab_pager_connect(pager, YAB_WIRE_BULK, 13 + i, theirs), 0);
+		ck_assert_int_eq(yab_pager_connect(pager, YAB_WIRE_BULK, 13 + i, theirs, NULL), 0);
 	}
 	script_settle(base);
 	/* The first took all of the window; now the others have their turns. */
@@ -996,7 +1015,7 @@ START_TEST(several_bulk_connections)
 	}
 	ck_assert_uint_eq(statistics->duplicate_pages, 0);
 	ck_assert_int_eq(yab_pager_connect(pager, YAB_WIRE_BULK, YAB_WIRE_BULKS_MAX,
-					   dup(kernel)), -1);
+					   dup(kernel), NULL), -1);
 }
 END_TEST
 
@@ -1111,6 +1130,7 @@ int main(void)
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_test(tcase, sweeps_when_told);
 	tcase_add_test(tcase, urgent_while_bulk_is_stuck);
 	tcase_add_test(tcase, asked_in_bulk_is_asked_again);
 	tcase_add_loop_test(tcase, late_copy_does_not_clobber, 0, 15);

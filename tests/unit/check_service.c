@@ -10,6 +10,8 @@
 #include "../../daemon/pager.h"
 #include "../../daemon/socket.h"
 #include "../../daemon/source.h"
+#include "../../daemon/tls.h"
+#include "certificates.h"
 #include "script.h"
 
 #define PAGES		4096
@@ -41,7 +43,8 @@ static uint64_t faults_left;
 static int holds[1 + BULKS] = { -1, -1, -1, -1 };
 static unsigned int bulks = 1;	/* connections of them that are made */
 static int breaks_left;
-static bool over_tcp;
+static bool over_tcp, over_tls;
+static struct yab_credentials *credentials[2];
 
 static enum kind kind_of(uint64_t page)
 {
@@ -109,8 +112,35 @@ static void tcp_pair(int *a, int *b)
 	close(listener);
 }
 
+/* An end of a connection, with its handshake to come. */
+static SSL *make_session(enum yab_credentials_side side, int fd)
+{
+	char error[512];
+	SSL *ssl;
+
+	ck_assert_int_eq(evutil_make_socket_nonblocking(fd), 0);
+	ssl = yab_tls_new(credentials[side], fd, "other",
+			  side == YAB_CREDENTIALS_CLIENT ? "host2" : NULL, true, error,
+			  sizeof(error));
+	ck_assert_msg(ssl, "%s", error);
+	return ssl;
+}
+
+/* Both ends in one thread: each in turn as far as it goes. */
+static void shake_hands(SSL *client, SSL *server)
+{
+	int left = 2;
+
+	for (int i = 0; left && i < 100; i++) {
+		left = SSL_do_handshake(client) != 1;
+		left += SSL_do_handshake(server) != 1;
+	}
+	ck_assert_int_eq(left, 0);
+}
+
 static void connect_both(enum yab_wire_role role, unsigned int index)
 {
+	SSL *server = NULL, *client = NULL;
 	int ours, theirs, *hold;
 
 	if (over_tcp)
@@ -121,9 +151,14 @@ static void connect_both(enum yab_wire_role role, unsigned int index)
 	if (*hold >= 0)
 		close(*hold);
 	*hold = dup(ours);
+	if (over_tls) {
+		client = make_session(YAB_CREDENTIALS_CLIENT, theirs);
+		server = make_session(YAB_CREDENTIALS_SERVER, ours);
+		shake_hands(client, server);
+	}
 	/* Each replaces what it has, whether it knows yet that it is broken or not. */
-	ck_assert_int_eq(yab_source_connect(source, role, index, theirs), 0);
-	ck_assert_int_eq(yab_pager_connect(pager, role, index, ours), 0);
+	ck_assert_int_eq(yab_source_connect(source, role, index, theirs, client), 0);
+	ck_assert_int_eq(yab_pager_connect(pager, role, index, ours, server), 0);
 }
 
 static void on_source_lost(enum yab_wire_role role, unsigned int index, const char *error,
@@ -189,6 +224,24 @@ static void setup(void)
 	ck_assert_ptr_nonnull(source);
 }
 
+/* Of four: socket pairs or TCP, plain or with TLS. */
+static void choose(int which)
+{
+	char folder[64], error[512];
+
+	over_tcp = which & 1;
+	over_tls = which & 2;
+	if (!over_tls)
+		return;
+	certificates_folder(folder);
+	certificates_make(folder);
+	for (int side = 0; side < 2; side++) {
+		credentials[side] = yab_credentials_load(folder, side, NULL, error, sizeof(error));
+		ck_assert_msg(credentials[side], "%s", error);
+	}
+	certificates_remove(folder);
+}
+
 static void make_pager(int fd)
 {
 	pager = yab_pager_new(base, "test", there.fd, fd, PAGES, NULL, &ops, NULL);
@@ -212,6 +265,8 @@ static void teardown(void)
 	close(pager_fd);
 	for (unsigned int i = 0; i < 1 + bulks; i++)
 		close(holds[i]);
+	yab_credentials_free(credentials[YAB_CREDENTIALS_SERVER]);
+	yab_credentials_free(credentials[YAB_CREDENTIALS_CLIENT]);
 }
 
 /* Nobody touches anything: the memories are the same, holes and all, nothing twice. */
@@ -219,7 +274,7 @@ START_TEST(undisturbed)
 {
 	const struct yab_source_statistics *sent = yab_source_statistics(source);
 
-	over_tcp = _i;
+	choose(_i);
 	make_pager(-1);
 	event_base_dispatch(base);
 	ck_assert_int_eq(completions, 1);
@@ -299,8 +354,8 @@ static void expect_guest_is_whole(void)
 START_TEST(busy_guest)
 {
 	state = 100 + (uint64_t)_i;
-	over_tcp = _i & 1;
-	bulks = _i & 2 ? BULKS : 1;
+	choose(_i);
+	bulks = _i & 4 ? BULKS : 1;
 	guest_is_there = true;
 	faults_left = 3000;
 	for (int i = 0; i < 20; i++)
@@ -318,8 +373,8 @@ END_TEST
 START_TEST(busy_guest_and_broken_connections)
 {
 	state = 200 + (uint64_t)_i;
-	over_tcp = _i & 1;
-	bulks = _i & 2 ? BULKS : 1;
+	choose(_i);
+	bulks = _i & 4 ? BULKS : 1;
 	guest_is_there = true;
 	faults_left = 3000;
 	breaks_left = 40;
@@ -335,6 +390,7 @@ END_TEST
 /* Only faults, no bulk connection: each page is fetched as it is touched. */
 START_TEST(faults_alone)
 {
+	choose(_i * 2);
 	guest_is_there = true;
 	pager = yab_pager_new(base, "test", there.fd, pager_fd, PAGES, NULL, &ops, NULL);
 	ck_assert_ptr_nonnull(pager);
@@ -364,12 +420,12 @@ int main(void)
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_add_loop_test(tcase, undisturbed, 0, 2);
+	tcase_add_loop_test(tcase, undisturbed, 0, 4);
 	tcase_add_test(tcase, sparse);
 	tcase_add_test(tcase, holes_stay_holes);
 	tcase_add_loop_test(tcase, busy_guest, 0, 8);
 	tcase_add_loop_test(tcase, busy_guest_and_broken_connections, 0, 8);
-	tcase_add_test(tcase, faults_alone);
+	tcase_add_loop_test(tcase, faults_alone, 0, 2);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../../daemon/worker.h"
+#include "certificates.h"
 #include "script.h"
 
 #define PAGES		1024
@@ -25,6 +26,7 @@ struct worker {
 	int statistics_count;
 	int complete;
 	bool statistics_before_complete;
+	int open;
 	int lost;
 	int failed;
 	int gone;
@@ -33,6 +35,10 @@ struct worker {
 static struct event_base *base;
 static struct script_memory here, there;
 static struct worker source, destination;
+/* Of the tests with TLS. */
+static bool tls;
+static char folder[64];
+static struct yab_security security;
 
 static void on_message(json_t *message, const int *fds, size_t fd_count, void *arg)
 {
@@ -55,6 +61,9 @@ static void on_message(json_t *message, const int *fds, size_t fd_count, void *a
 		worker->complete++;
 		worker->statistics_before_complete = worker->statistics &&
 			json_integer_value(json_object_get(worker->statistics, "present")) == PAGES;
+	} else if (!strcmp(type, "open")) {
+		ck_assert(json_is_string(json_object_get(message, "role")));
+		worker->open++;
 	} else if (!strcmp(type, "lost")) {
 		ck_assert(json_is_string(json_object_get(message, "role")));
 		ck_assert(json_is_string(json_object_get(message, "error")));
@@ -82,12 +91,36 @@ static void start(struct worker *worker, const char *side, int fd)
 					  &fd, 1), 0);
 }
 
+static const uint8_t token[YAB_WIRE_TOKEN_SIZE] = { 't', 'o', 'k', 'e', 'n' };
+
 static void give(struct worker *worker, const char *role, int fd)
 {
-	ck_assert_int_eq(yab_channel_send(worker->channel,
-					  json_pack("{s:s, s:s}", "type", "connection",
-						    "role", role), &fd, 1), 0);
+	const struct yab_worker_connection connection = {
+		.role = strcmp(role, "urgent") ? YAB_WIRE_BULK : YAB_WIRE_URGENT,
+		.tls = tls,
+		.side = worker == &source ? YAB_CREDENTIALS_CLIENT : YAB_CREDENTIALS_SERVER,
+		.token = token,
+		.name = worker == &source ? "host2:7655" : "host1:4444",
+		.host = worker == &source ? "host2" : NULL,
+	};
+	char error[512] = "";
+
+	ck_assert_msg(!yab_worker_connect(worker->channel, &connection, fd, &security, error,
+					  sizeof(error)), "%s", error);
 	close(fd);
+}
+
+/* The test as a source: its hello, and the destination's answer to it. */
+static void open_plain(int fd, enum yab_wire_role role)
+{
+	struct yab_wire_hello hello = { .version = YAB_WIRE_VERSION, .role = (uint16_t)role };
+	uint8_t bytes[YAB_WIRE_HELLO_SIZE];
+
+	memcpy(hello.token, token, sizeof(token));
+	yab_wire_hello_encode(bytes, &hello);
+	script_send(fd, bytes, sizeof(bytes));
+	ck_assert_int_eq(recv(fd, bytes, sizeof(bytes), MSG_WAITALL), sizeof(bytes));
+	ck_assert_int_eq(yab_wire_hello_decode(bytes, &hello), YAB_WIRE_OK);
 }
 
 static void serve(struct worker *worker)
@@ -132,9 +165,21 @@ static void setup(void)
 
 static void teardown(void)
 {
+	if (tls)
+		certificates_remove(folder);
 	event_base_free(base);
 	script_memory_drop(&here);
 	script_memory_drop(&there);
+}
+
+static void use_tls(bool on)
+{
+	tls = on;
+	if (!on)
+		return;
+	certificates_folder(folder);
+	certificates_make(folder);
+	security.folder = folder;
 }
 
 static json_int_t number(const struct worker *worker, const char *name)
@@ -149,6 +194,7 @@ START_TEST(whole_migration)
 {
 	const json_t *fault_us;
 
+	use_tls(_i);
 	spawn(&source);
 	spawn(&destination);
 	start(&source, "source", here.fd);
@@ -182,6 +228,9 @@ START_TEST(whole_migration)
 	ck_assert_int_eq(number(&source, "urgent_requests"), 0);
 	ck_assert_int_eq(number(&source, "urgent_pages"), 0);
 	ck_assert_int_eq(number(&source, "pages"), PAGES);
+	ck_assert_int_eq(source.open, 2);
+	ck_assert_int_eq(destination.open, 2);
+	ck_assert_int_eq(source.lost + destination.lost, 0);
 	hang_up(&destination);
 	expect_exit(&destination, 0);
 	hang_up(&source);
@@ -197,6 +246,7 @@ START_TEST(lost_connection_is_told)
 	start(&destination, "destination", there.fd);
 	script_pair(&ours, &theirs);
 	give(&destination, "bulk", theirs);
+	open_plain(ours, YAB_WIRE_BULK);
 	close(ours);
 	while (!destination.lost)
 		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
@@ -215,6 +265,50 @@ START_TEST(lost_connection_is_told)
 }
 END_TEST
 
+/* Who does not know the token replaces nothing, and is no loss. */
+START_TEST(stranger_changes_nothing)
+{
+	struct yab_wire_hello hello = { .version = YAB_WIRE_VERSION, .role = YAB_WIRE_BULK };
+	uint8_t bytes[YAB_WIRE_HELLO_SIZE], request[YAB_WIRE_HEADER_SIZE];
+	int ours, stranger, theirs;
+
+	spawn(&destination);
+	start(&destination, "destination", there.fd);
+	script_pair(&ours, &theirs);
+	give(&destination, "bulk", theirs);
+	open_plain(ours, YAB_WIRE_BULK);
+	for (int i = 0; i < 2; i++) {
+		script_pair(&stranger, &theirs);
+		give(&destination, "bulk", theirs);
+		/* With no token; and one that ends without a word. */
+		yab_wire_hello_encode(bytes, &hello);
+		if (i)
+			shutdown(stranger, SHUT_WR);
+		else
+			script_send(stranger, bytes, sizeof(bytes));
+		ck_assert_int_eq(recv(stranger, bytes, sizeof(bytes), MSG_WAITALL), 0);
+		close(stranger);
+	}
+	for (uint64_t done = 0; done < PAGES; ) {
+		struct yab_wire_header header;
+
+		ck_assert_int_eq(recv(ours, request, sizeof(request), MSG_WAITALL),
+				 sizeof(request));
+		ck_assert_int_eq(yab_wire_header_decode(request, YAB_WIRE_BULK, PAGES, &header),
+				 YAB_WIRE_OK);
+		done += header.count;
+		script_send_header(ours, YAB_WIRE_ZERO, 0, header.page, header.count);
+	}
+	while (!destination.complete)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_int_eq(destination.lost, 0);
+	ck_assert_int_eq(destination.open, 1);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	close(ours);
+}
+END_TEST
+
 /* Without a supervisor the pages still come: somebody may wait for them. */
 START_TEST(outlives_its_supervisor)
 {
@@ -225,6 +319,7 @@ START_TEST(outlives_its_supervisor)
 	start(&destination, "destination", there.fd);
 	script_pair(&ours, &theirs);
 	give(&destination, "bulk", theirs);
+	open_plain(ours, YAB_WIRE_BULK);
 	/* It has its connection when it asks for something. */
 	ck_assert_int_eq(recv(ours, request, sizeof(request), MSG_WAITALL), sizeof(request));
 	hang_up(&destination);
@@ -276,8 +371,10 @@ START_TEST(leaves_when_nothing_can_come)
 	start(&destination, "destination", there.fd);
 	script_pair(&urgent, &theirs);
 	give(&destination, "urgent", theirs);
+	open_plain(urgent, YAB_WIRE_URGENT);
 	script_pair(&bulk, &theirs);
 	give(&destination, "bulk", theirs);
+	open_plain(bulk, YAB_WIRE_BULK);
 	ck_assert_int_eq(recv(bulk, request, sizeof(request), MSG_WAITALL), sizeof(request));
 	hang_up(&destination);
 	close(bulk);
@@ -383,8 +480,9 @@ int main(int argc, char **argv)
 	tcase = tcase_create("worker");
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_add_test(tcase, whole_migration);
+	tcase_add_loop_test(tcase, whole_migration, 0, 2);
 	tcase_add_test(tcase, lost_connection_is_told);
+	tcase_add_test(tcase, stranger_changes_nothing);
 	tcase_add_test(tcase, outlives_its_supervisor);
 	tcase_add_test(tcase, source_outlives_its_supervisor);
 	tcase_add_test(tcase, leaves_when_nothing_can_come);
