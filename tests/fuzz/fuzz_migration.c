@@ -87,6 +87,8 @@ static const char * const worker_messages[] = {
 	"{\"type\": \"lost\", \"role\": \"urgent\", \"error\": \"gone\"}",
 	"{\"type\": \"lost\", \"role\": \"bulk\"}",
 	"{\"type\": \"failed\", \"error\": \"cannot\"}",
+	"{\"type\": \"open\", \"role\": \"urgent\", \"index\": 0}",
+	"{\"type\": \"open\", \"role\": \"bulk\", \"index\": 0}",
 };
 
 static struct yab_supervisor supervisor;
@@ -252,6 +254,7 @@ static void send_hello(struct fuzz_input *input, int fd, enum yab_wire_role role
 /* As main.c does it. */
 static void on_stranger(int fd, const struct yab_wire_hello *hello, const char *error, void *arg)
 {
+	char text[YAB_WIRE_ERROR_MAX] = "";
 	bool *there = arg;
 
 	*there = true;
@@ -261,10 +264,10 @@ static void on_stranger(int fd, const struct yab_wire_hello *hello, const char *
 	}
 	if (hello->role != YAB_WIRE_CONTROL)
 		yab_incomings_connection(supervisor.incomings, fd, hello, "host1");
-	else if (yab_handshake_answer(fd, YAB_WIRE_CONTROL) < 0)
+	else if (yab_handshake_answer(fd, YAB_WIRE_CONTROL, false) < 0)
 		close(fd);
-	else
-		yab_caller_new(&supervisor, fd, "host1");
+	else if (yab_caller_new(&supervisor, fd, false, "host1", text, sizeof(text)) < 0)
+		fuzz_check_line(text);
 }
 
 /* A connection to the destination, or from the source an answer to one of its own. */
@@ -278,6 +281,10 @@ static void greet(struct fuzz_input *input, enum yab_wire_role role)
 	if (leaving_vm) {
 		if (fake_host(role) >= 0)
 			send_hello(input, fake_host(role), role, how);
+		fuzz_settle(supervisor.base);
+		/* The preface, and where nothing comes between also the hello. */
+		if (role == YAB_WIRE_CONTROL && fake_host(role) >= 0 && how < 200)
+			send_hello(input, fake_host(role), role, how);
 		return;
 	}
 	fuzz_pair(SOCK_STREAM, &ours, &theirs);
@@ -286,6 +293,10 @@ static void greet(struct fuzz_input *input, enum yab_wire_role role)
 	fuzz_check(handshake, "no handshake");
 	send_hello(input, ours, role, how);
 	fuzz_settle(supervisor.base);
+	if (role == YAB_WIRE_CONTROL && how < 200) {
+		send_hello(input, ours, role, how);
+		fuzz_settle(supervisor.base);
+	}
 	if (!there)
 		yab_handshake_cancel(handshake);
 	if (role != YAB_WIRE_CONTROL) {

@@ -308,7 +308,7 @@ static void connect_pager(struct yab_pager *pager, struct link *link)
 
 	disconnect(link);
 	fuzz_pair(SOCK_STREAM, &link->fd, &theirs);
-	fuzz_check(!yab_pager_connect(pager, link->role, 0, theirs) || failures, "no connection");
+	fuzz_check(!yab_pager_connect(pager, link->role, 0, theirs, NULL) || failures, "no connection");
 }
 
 static void touch(struct fuzz_input *input, int kernel)

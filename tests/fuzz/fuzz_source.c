@@ -257,7 +257,7 @@ static void connect_source(struct yab_source *source, struct link *link)
 
 	disconnect(link);
 	fuzz_pair(SOCK_STREAM, &link->fd, &theirs);
-	fuzz_check(yab_source_connect(source, link->role, 0, theirs) == 0, "no connection");
+	fuzz_check(yab_source_connect(source, link->role, 0, theirs, NULL) == 0, "no connection");
 }
 
 /* Reads until nothing more comes: all is answered then. */

@@ -53,6 +53,8 @@ static void check_header(const struct yab_wire_header *header, enum yab_wire_rol
 		fuzz_check(header->count <= 256, "count of pages");
 		__attribute__((fallthrough));
 	case YAB_WIRE_ZERO:
+	case YAB_WIRE_SURVEY:
+	case YAB_WIRE_SURVEYED:
 		fuzz_check(!control && header->count, "pages");
 		fuzz_check(!__builtin_add_overflow(header->page, header->count, &end) &&
 			   end <= pages, "pages outside of the region");
