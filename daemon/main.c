@@ -36,6 +36,8 @@ struct yab_options {
 	const char *vm_dir;
 	bool debug;
 	bool worker;
+	bool no_sandbox;
+	const char *group;
 };
 
 /* What exists only here: the supervisor and how it is woken to leave. */
@@ -58,6 +60,8 @@ static void yab_main_help(void)
 	       "                           address of a network of its own\n"
 	       "  --run-dir FOLDER         sockets and logs (%s)\n"
 	       "  --vm-dir FOLDER          descriptions of VMs, NAME.json (%s)\n"
+	       "  --group NAME             who may use yabctl besides root\n"
+	       "  --no-sandbox             workers keep the privileges of this program\n"
 	       "  --debug                  log more\n"
 	       "  --version, --help        print and leave\n",
 	       YAB_WIRE_PORT, YAB_MAIN_RUN_DIR, YAB_MAIN_VM_DIR);
@@ -66,11 +70,13 @@ static void yab_main_help(void)
 /* What is left to do: -1, or the exit status. */
 static int yab_main_options(int argc, char **argv, struct yab_options *options)
 {
-	enum { LISTEN = 256, RUN_DIR, VM_DIR, DEBUG, WORKER, VERSION, HELP };
+	enum { LISTEN = 256, RUN_DIR, VM_DIR, GROUP, NO_SANDBOX, DEBUG, WORKER, VERSION, HELP };
 	static const struct option long_options[] = {
 		{ "listen", required_argument, NULL, LISTEN },
 		{ "run-dir", required_argument, NULL, RUN_DIR },
 		{ "vm-dir", required_argument, NULL, VM_DIR },
+		{ "group", required_argument, NULL, GROUP },
+		{ "no-sandbox", no_argument, NULL, NO_SANDBOX },
 		{ "debug", no_argument, NULL, DEBUG },
 		{ "worker", no_argument, NULL, WORKER },	/* for yab_worker_spawn() */
 		{ "version", no_argument, NULL, VERSION },
@@ -91,6 +97,12 @@ static int yab_main_options(int argc, char **argv, struct yab_options *options)
 			break;
 		case VM_DIR:
 			options->vm_dir = optarg;
+			break;
+		case GROUP:
+			options->group = optarg;
+			break;
+		case NO_SANDBOX:
+			options->no_sandbox = true;
 			break;
 		case DEBUG:
 			options->debug = true;
@@ -317,7 +329,9 @@ int main(int argc, char **argv)
 		return result;
 	signal(SIGPIPE, SIG_IGN);
 	if (options.worker)
-		return yab_worker_main();
+		return yab_worker_main(!options.no_sandbox);
+	if (options.no_sandbox)
+		yab_worker_spawn_unconfined();
 	yab_log_set_debug(options.debug);
 	umask(077);
 	if (options.listen && yab_address_parse(options.listen, &address) < 0) {

@@ -9,6 +9,7 @@
  *   {"type": "start", "side": "destination", "vm": NAME, "pages": N}
  *						fds: memory[, pager]
  *	What the region has already is taken over.
+ *	It then enters its sandbox (sandbox.h), where it stays to its end.
  *   {"type": "connection", "role": "urgent"|"bulk", "index": N}	fds: socket
  *	The hellos were exchanged. A new connection replaces the old of its role and index.
  *   {"type": "serve"}		source only: the guest is stopped, pages may be
@@ -39,6 +40,7 @@
 #ifndef YAB_DAEMON_WORKER_H
 #define YAB_DAEMON_WORKER_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "channel.h"
@@ -50,7 +52,10 @@
 pid_t yab_worker_spawn(struct event_base *base, yab_channel_cb cb, void *arg,
 		       struct yab_channel **channel);
 
+/* From now on workers are started with --no-sandbox. */
+void yab_worker_spawn_unconfined(void);
+
 /* main() of a worker: returns its exit status. */
-int yab_worker_main(void);
+int yab_worker_main(bool confined);
 
 #endif /* YAB_DAEMON_WORKER_H */
