@@ -15,7 +15,11 @@ struct yab_caller;
 struct yab_incoming;
 
 /* Takes @fd over, whose hellos were exchanged. 0, or -1 with errno. */
-int yab_caller_new(struct yab_supervisor *supervisor, int fd, const char *name);
+int yab_caller_new(struct yab_supervisor *supervisor, int fd, const struct yab_origin *origin);
+/* The supervisor's quota of them. */
+void yab_callers_init(struct yab_supervisor *supervisor);
+/* Those without a session. */
+void yab_callers_free(struct yab_supervisor *supervisor);
 
 /* The migration that is told of this caller's end; one at a time. NULL: none. */
 void yab_caller_bind(struct yab_caller *caller, struct yab_incoming *incoming);

@@ -87,6 +87,7 @@ struct yab_incoming {
 struct yab_incomings {
 	LIST_HEAD(, yab_incoming) all;
 	unsigned int count;
+	struct yab_complaints *complaints;
 };
 
 static void yab_incoming_undo(struct yab_incoming *incoming, const char *error);
@@ -708,7 +709,7 @@ void yab_incoming_caller_lost(struct yab_incoming *incoming, const char *error)
 }
 
 void yab_incomings_connection(struct yab_incomings *incomings, int fd,
-			      const struct yab_wire_hello *hello, const char *name)
+			      const struct yab_wire_hello *hello, const struct yab_origin *origin)
 {
 	const char *role = yab_wire_role_name(hello->role);
 	struct yab_incoming *incoming;
@@ -718,26 +719,29 @@ void yab_incomings_connection(struct yab_incomings *incomings, int fd,
 			break;
 	if (!incoming || incoming->step < YAB_INCOMING_PREPARED || !incoming->demand ||
 	    !yab_demand_takes(incoming->demand)) {
-		yab_log_warn(incoming ? incoming->name : NULL, "refused the %s connection of %s: %s",
-			     role, name, incoming ? "there is no page worker for it now" :
-						    "it belongs to no migration");
+		yab_complain(incomings->complaints, origin, "refused the %s connection of %s: %s", role,
+			     origin->name, incoming ? "there is no page worker for it now" :
+						      "it belongs to no migration");
 	} else if (yab_handshake_answer(fd, hello->role) < 0) {
-		yab_log_warn(incoming->name, "%s connection of %s: %s", role, name,
+		yab_log_warn(incoming->name, "%s connection of %s: %s", role, origin->name,
 			     strerror(errno));
 	} else {
-		yab_log_debug(incoming->name, "%s connection %u of %s", role, hello->index, name);
+		yab_log_debug(incoming->name, "%s connection %u of %s", role, hello->index,
+			      origin->name);
 		yab_demand_connect(incoming->demand, hello->role, hello->index, fd);
 		return;
 	}
 	close(fd);
 }
 
-struct yab_incomings *yab_incomings_new(void)
+struct yab_incomings *yab_incomings_new(struct yab_complaints *complaints)
 {
 	struct yab_incomings *incomings = calloc(1, sizeof(*incomings));
 
-	if (incomings)
-		LIST_INIT(&incomings->all);
+	if (!incomings)
+		return NULL;
+	LIST_INIT(&incomings->all);
+	incomings->complaints = complaints;
 	return incomings;
 }
 

@@ -5,6 +5,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,8 +135,20 @@ static int yab_main_options(int argc, char **argv, struct yab_options *options)
 	return -1;
 }
 
+static int yab_main_group(const char *name, gid_t *gid)
+{
+	const struct group *group = getgrnam(name);
+
+	if (!group) {
+		yab_log_error(NULL, "--group %s: there is no such group", name);
+		return -1;
+	}
+	*gid = group->gr_gid;
+	return 0;
+}
+
 /* The folder, and a lock on it for as long as we live. -1 after a line in the log. */
-static int yab_main_lock(const char *run_dir)
+static int yab_main_lock(const char *run_dir, gid_t group)
 {
 	char path[4096];
 	int fd;
@@ -144,8 +157,12 @@ static int yab_main_lock(const char *run_dir)
 		yab_log_error(NULL, "%s: %s", run_dir, strerror(errno));
 		return -1;
 	}
-	/* Whoever can look in there can have a QEMU's monitor. */
-	if (chmod(run_dir, 0700) < 0) {
+	/*
+	 * Nobody looks in there. A group that may use our socket can reach it by its name;
+	 * monitors of QEMU, which have names as well, are made with our umask.
+	 */
+	if (chown(run_dir, (uid_t)-1, group) < 0 ||
+	    chmod(run_dir, group == (gid_t)-1 ? 0700 : 0710) < 0) {
 		yab_log_error(NULL, "%s: %s", run_dir, strerror(errno));
 		return -1;
 	}
@@ -171,21 +188,22 @@ static int yab_main_lock(const char *run_dir)
 	return fd;
 }
 
-static void yab_main_connection(int fd, const struct yab_wire_hello *hello, const char *name,
-				void *arg)
+static void yab_main_connection(int fd, const struct yab_wire_hello *hello,
+				const struct yab_origin *origin, void *arg)
 {
 	struct yab_daemon *daemon = arg;
 
 	if (hello->role != YAB_WIRE_CONTROL) {
-		yab_incomings_connection(daemon->supervisor.incomings, fd, hello, name);
+		yab_incomings_connection(daemon->supervisor.incomings, fd, hello, origin);
 		return;
 	}
 	if (yab_handshake_answer(fd, YAB_WIRE_CONTROL) < 0) {
 		close(fd);
 		return;
 	}
-	if (yab_caller_new(&daemon->supervisor, fd, name) < 0)
-		yab_log_warn(NULL, "cannot serve %s: %s", name, strerror(errno));
+	if (yab_caller_new(&daemon->supervisor, fd, origin) < 0)
+		yab_complain(daemon->supervisor.complaints, origin, "cannot serve %s: %s",
+			     origin->name, strerror(errno));
 }
 
 /* Leaves when nothing is left that would be hurt. */
@@ -260,6 +278,8 @@ static void yab_daemon_release(struct yab_daemon *daemon)
 	yab_listener_free(daemon->listener);
 	yab_outgoings_free(supervisor->outgoings);
 	yab_incomings_free(supervisor->incomings);
+	yab_callers_free(supervisor);
+	yab_complaints_free(supervisor->complaints);
 	yab_jobs_free(supervisor->jobs);
 	yab_vms_free(supervisor->vms);
 	if (daemon->leave)
@@ -282,6 +302,7 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 	uint8_t instance[YAB_WIRE_TOKEN_SIZE];
 
 	supervisor->run_dir = options->run_dir;
+	yab_callers_init(supervisor);
 	if (yab_token_new(instance) < 0)
 		goto err;
 	yab_token_print(instance, supervisor->instance);
@@ -291,14 +312,15 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 	supervisor->dns = yab_main_dns(supervisor->base);
 	supervisor->vms = yab_vms_new(supervisor->base, options->run_dir, options->vm_dir);
 	supervisor->jobs = yab_jobs_new();
-	supervisor->incomings = yab_incomings_new();
+	supervisor->complaints = yab_complaints_new(supervisor->base);
+	supervisor->incomings = yab_incomings_new(supervisor->complaints);
 	supervisor->outgoings = yab_outgoings_new();
-	if (!supervisor->dns || !supervisor->vms || !supervisor->jobs ||
+	if (!supervisor->dns || !supervisor->complaints || !supervisor->vms || !supervisor->jobs ||
 	    !supervisor->incomings || !supervisor->outgoings || yab_daemon_signals(daemon) < 0)
 		goto err;
 	if (address) {
-		daemon->listener = yab_listener_new(supervisor->base, address, yab_main_connection,
-						    daemon, error, sizeof(error));
+		daemon->listener = yab_listener_new(supervisor->base, address, supervisor->complaints,
+						    yab_main_connection, daemon, error, sizeof(error));
 		if (!daemon->listener)
 			goto err;
 	}
@@ -321,6 +343,7 @@ int main(int argc, char **argv)
 	};
 	struct yab_daemon daemon = { .supervisor = { .leaving = false } };
 	struct yab_address address;
+	gid_t group = (gid_t)-1;
 	int lock_fd, result;
 
 	yab_log_open("yabusamed");
@@ -339,7 +362,10 @@ int main(int argc, char **argv)
 			      options.listen);
 		return 2;
 	}
-	lock_fd = yab_main_lock(options.run_dir);
+	if (options.group && yab_main_group(options.group, &group) < 0)
+		return 2;
+	daemon.supervisor.group = group;
+	lock_fd = yab_main_lock(options.run_dir, group);
 	if (lock_fd < 0)
 		return 1;
 	if (yab_daemon_init(&daemon, &options, options.listen ? &address : NULL) < 0) {
