@@ -387,6 +387,14 @@ static void yab_client_lines(struct yab_client *client)
 		free(line);
 	}
 	client->looking = false;
+	/*
+	 * libevent calls for as long as the input is full, whether or not anything is taken
+	 * from it. A client that ends is seen as long as it is not.
+	 */
+	if (evbuffer_get_length(input) < YAB_API_LINE_MAX)
+		bufferevent_enable(client->socket, EV_READ);
+	else
+		bufferevent_disable(client->socket, EV_READ);
 }
 
 static void yab_client_readable(struct bufferevent *socket, void *arg)

@@ -18,6 +18,6 @@ struct yab_complaints *yab_complaints_new(struct event_base *base);
 void yab_complaints_free(struct yab_complaints *complaints);
 /* Logs a warning, or counts it. Where @complaints is NULL, all are logged. */
 void yab_complain(struct yab_complaints *complaints, const struct yab_origin *origin,
-		  const char *format, ...) __attribute__((format(printf, 3, 4)));
+		  const char *format, ...) __attribute__((format(printf, 3, 4), nonnull(3)));
 
 #endif /* YAB_DAEMON_COMPLAINT_H */
