@@ -719,8 +719,8 @@ void yab_incomings_connection(struct yab_incomings *incomings, int fd,
 			break;
 	if (!incoming || incoming->step < YAB_INCOMING_PREPARED || !incoming->demand ||
 	    !yab_demand_takes(incoming->demand)) {
-		yab_complain(incomings->complaints, origin, "refused the %s connection of %s: %s", role,
-			     origin->name, incoming ? "there is no page worker for it now" :
+		yab_complain(incomings->complaints, origin, "refused the %s connection of %s: %s",
+			     role, origin->name, incoming ? "there is no page worker for it now" :
 						      "it belongs to no migration");
 	} else if (yab_handshake_answer(fd, hello->role) < 0) {
 		yab_log_warn(incoming->name, "%s connection of %s: %s", role, origin->name,

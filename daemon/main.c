@@ -319,8 +319,9 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 	    !supervisor->incomings || !supervisor->outgoings || yab_daemon_signals(daemon) < 0)
 		goto err;
 	if (address) {
-		daemon->listener = yab_listener_new(supervisor->base, address, supervisor->complaints,
-						    yab_main_connection, daemon, error, sizeof(error));
+		daemon->listener = yab_listener_new(supervisor->base, address,
+						    supervisor->complaints, yab_main_connection,
+						    daemon, error, sizeof(error));
 		if (!daemon->listener)
 			goto err;
 	}

@@ -40,6 +40,9 @@
 #ifndef YAB_SANDBOX_SANITIZED
 #define YAB_SANDBOX_SANITIZED	0
 #endif
+#if YAB_SANDBOX_SANITIZED
+#include <sanitizer/lsan_interface.h>
+#endif
 
 /*
  * The OOM killer ends others first: what the worker holds is little, and a guest waits for
@@ -133,7 +136,6 @@ static const struct {
 static bool yab_sandbox_entered;
 
 /* Asked at the end. It would trace its own process, and try that for ever. */
-int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void)
 {
 	return yab_sandbox_entered;

@@ -575,7 +575,7 @@ void yab_source_serve(struct yab_source *source)
 		return;
 	source->state = YAB_SOURCE_SERVING;
 	/* By now the worker is who it stays (sandbox.h). A group's right to write is no help. */
-	source->no_mincore = geteuid() && geteuid() != source->owner && !(source->mode & S_IWOTH);
+	source->no_mincore = geteuid() && geteuid() != source->owner && !(source->mode & 0002);
 	yab_source_link_serve(&source->urgent);
 	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
 		yab_source_link_serve(&source->bulks[i]);
