@@ -88,6 +88,7 @@ struct yab_incoming {
 struct yab_incomings {
 	LIST_HEAD(, yab_incoming) all;
 	unsigned int count;
+	struct yab_complaints *complaints;
 };
 
 static void yab_incoming_undo(struct yab_incoming *incoming, const char *error);
@@ -713,14 +714,14 @@ void yab_incoming_caller_lost(struct yab_incoming *incoming, const char *error)
 }
 
 void yab_incomings_connection(struct yab_incomings *incomings, int fd,
-			      const struct yab_wire_hello *hello, const char *name)
+			      const struct yab_wire_hello *hello, const struct yab_origin *origin)
 {
 	const char *role = yab_wire_role_name(hello->role);
 	struct yab_worker_connection connection = {
 		.role = hello->role,
 		.tls = hello->features & YAB_WIRE_TLS,
 		.side = YAB_CREDENTIALS_SERVER,
-		.name = name,
+		.name = origin->name,
 	};
 	char error[YAB_WIRE_ERROR_MAX];
 	struct yab_incoming *incoming;
@@ -730,30 +731,32 @@ void yab_incomings_connection(struct yab_incomings *incomings, int fd,
 			break;
 	if (!incoming || incoming->step < YAB_INCOMING_PREPARED || !incoming->demand ||
 	    !yab_demand_takes(incoming->demand)) {
-		yab_log_warn(incoming ? incoming->name : NULL, "refused the %s connection of %s: %s",
-			     role, name, incoming ? "there is no page worker for it now" :
-						    "it belongs to no migration");
+		yab_complain(incomings->complaints, origin, "refused the %s connection of %s: %s",
+			     role, origin->name, incoming ? "there is no page worker for it now" :
+						      "it belongs to no migration");
 		close(fd);
 		return;
 	}
 	connection.index = hello->index;
 	connection.token = incoming->token;
 	if (yab_handshake_answer(fd, hello->role, connection.tls) < 0)
-		yab_log_warn(incoming->name, "%s connection %u of %s: %s", role, hello->index, name,
-			     strerror(errno));
+		yab_log_warn(incoming->name, "%s connection %u of %s: %s", role, hello->index,
+			     origin->name, strerror(errno));
 	else if (yab_demand_connect(incoming->demand, &connection, fd,
 				    &incoming->supervisor->security, error, sizeof(error)) < 0)
-		yab_log_warn(incoming->name, "%s connection %u of %s: %s", role, hello->index, name,
-			     error);
+		yab_log_warn(incoming->name, "%s connection %u of %s: %s", role, hello->index,
+			     origin->name, error);
 	close(fd);
 }
 
-struct yab_incomings *yab_incomings_new(void)
+struct yab_incomings *yab_incomings_new(struct yab_complaints *complaints)
 {
 	struct yab_incomings *incomings = calloc(1, sizeof(*incomings));
 
-	if (incomings)
-		LIST_INIT(&incomings->all);
+	if (!incomings)
+		return NULL;
+	LIST_INIT(&incomings->all);
+	incomings->complaints = complaints;
 	return incomings;
 }
 

@@ -40,6 +40,7 @@ static const bool yab_peer_allowed[YAB_PEER_STATES][YAB_PEER_STATES] = {
 struct yab_peer {
 	struct bufferevent *socket;
 	SSL *ssl;		/* the socket's, which frees it; NULL: plain TCP */
+	struct event *overdue;	/* ends what lingers, however slowly its other side reads */
 	enum yab_peer_state state;
 	bool congested;		/* somebody was told to wait for drained() */
 	bool paused;
@@ -72,11 +73,30 @@ void yab_peer_free(struct yab_peer *peer)
 {
 	if (!peer || peer->doomed)
 		return;
+	event_free(peer->overdue);
 	bufferevent_free(peer->socket);
 	peer->socket = NULL;
 	peer->doomed = true;
 	if (!peer->busy)
 		free(peer);
+}
+
+/* The end of one that lingered. */
+static void yab_peer_vanish(struct yab_peer *peer)
+{
+	void (*gone)(void *arg) = peer->ops->gone;
+	void *arg = peer->arg;
+
+	yab_peer_free(peer);
+	if (gone)
+		gone(arg);
+}
+
+static void yab_peer_overdue(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	yab_peer_vanish(arg);
 }
 
 /* Goes on only while it is open and somebody's. */
@@ -225,7 +245,7 @@ static void yab_peer_event(struct bufferevent *socket, short what, void *arg)
 
 	(void)socket;
 	if (peer->state == YAB_PEER_LINGERING) {
-		yab_peer_free(peer);
+		yab_peer_vanish(peer);
 		return;
 	}
 	if (peer->ssl && what & BEV_EVENT_ERROR)
@@ -255,18 +275,22 @@ struct yab_peer *yab_peer_new(struct event_base *base, int fd, SSL *ssl, const c
 	snprintf(peer->name, sizeof(peer->name), "%s", name);
 	if (evutil_make_socket_nonblocking(fd) < 0)
 		goto err_peer;
+	peer->overdue = evtimer_new(base, yab_peer_overdue, peer);
+	if (!peer->overdue)
+		goto err_peer;
 	peer->socket = ssl ? bufferevent_openssl_socket_new(base, fd, ssl,
 							    BUFFEREVENT_SSL_OPEN, options) :
 			     bufferevent_socket_new(base, fd, options);
 	if (!peer->socket && ssl) {
 		/* What of it libevent has freed by now depends on where it ran out of memory. */
 		shutdown(fd, SHUT_RDWR);
+		event_free(peer->overdue);
 		free(peer);
 		errno = ENOMEM;
 		return NULL;
 	}
 	if (!peer->socket)
-		goto err_peer;
+		goto err_overdue;
 	bufferevent_setcb(peer->socket, yab_peer_readable, yab_peer_writable, yab_peer_event,
 			  peer);
 	/*
@@ -281,9 +305,12 @@ struct yab_peer *yab_peer_new(struct event_base *base, int fd, SSL *ssl, const c
 
 err_socket:
 	bufferevent_free(peer->socket);
+	event_free(peer->overdue);
 	free(peer);
 	errno = ENOMEM;
 	return NULL;
+err_overdue:
+	event_free(peer->overdue);
 err_peer:
 	free(peer);
 err_fd:
@@ -293,18 +320,18 @@ err_fd:
 	return NULL;
 }
 
-void yab_peer_finish(struct yab_peer *peer)
+bool yab_peer_finish(struct yab_peer *peer)
 {
 	struct timeval patience = { .tv_sec = YAB_PEER_LINGER_SECONDS };
 
 	if (!peer)
-		return;
-	if (peer->state == YAB_PEER_LOST || peer->doomed) {
+		return false;
+	if (peer->state == YAB_PEER_LOST || peer->doomed ||
+	    evtimer_add(peer->overdue, &patience) < 0) {
 		yab_peer_free(peer);
-		return;
+		return false;
 	}
 	yab_peer_set_state(peer, YAB_PEER_LINGERING);
-	bufferevent_set_timeouts(peer->socket, &patience, &patience);
 	bufferevent_setwatermark(peer->socket, EV_WRITE, 0, 0);
 	bufferevent_enable(peer->socket, EV_READ | EV_WRITE);
 	/*
@@ -313,6 +340,7 @@ void yab_peer_finish(struct yab_peer *peer)
 	 */
 	if (!evbuffer_get_length(bufferevent_get_output(peer->socket)))
 		yab_peer_end(peer);
+	return true;
 }
 
 static int yab_peer_put(struct yab_peer *peer, enum yab_wire_type type, const void *payload,
@@ -341,13 +369,13 @@ static int yab_peer_put(struct yab_peer *peer, enum yab_wire_type type, const vo
 	return 0;
 }
 
-void yab_peer_fail(struct yab_peer *peer, const char *text)
+bool yab_peer_fail(struct yab_peer *peer, const char *text)
 {
 	size_t length = strnlen(text, YAB_WIRE_ERROR_MAX);
 
 	yab_log_debug(NULL, "to %s: ERROR %s", peer->name, text);
 	yab_peer_put(peer, YAB_WIRE_ERROR, text, length);
-	yab_peer_finish(peer);
+	return yab_peer_finish(peer);
 }
 
 const char *yab_peer_name(const struct yab_peer *peer)

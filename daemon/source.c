@@ -81,6 +81,13 @@ struct yab_source {
 	int memory_fd;
 	const uint8_t *memory;	/* read only where the file has data: see is_zero() */
 	uint64_t pages;
+	/*
+	 * mincore() tells those who own the file or may write to it; to all others every
+	 * page is resident. Then SEEK_DATA is asked for each.
+	 */
+	bool no_mincore;
+	uid_t owner;
+	mode_t mode;
 	enum yab_source_state state;
 	struct yab_source_link urgent;
 	struct yab_source_link bulks[YAB_WIRE_BULKS_MAX];
@@ -184,6 +191,16 @@ static bool yab_source_parse(struct yab_source_link *link)
 	return true;
 }
 
+/* Which of @count pages from @page are resident; those of which that is unknown are not. */
+static void yab_source_look(const struct yab_source *source, uint64_t page, uint64_t count,
+			    unsigned char *resident)
+{
+	if (source->no_mincore ||
+	    mincore((void *)(source->memory + page * YAB_WIRE_PAGE_SIZE),
+		    count * YAB_WIRE_PAGE_SIZE, resident) < 0)
+		memset(resident, 0, count);
+}
+
 /* The end of the hole that @page is in; @page itself if it is not a hole. */
 static uint64_t yab_source_hole_end(const struct yab_source *source, uint64_t page)
 {
@@ -238,9 +255,7 @@ static bool yab_source_next_request(struct yab_source_link *link)
 	/* In a large hole nobody asks the kernel. */
 	if (link->at >= link->hole && link->end <= link->hole_end)
 		return true;
-	if (mincore((void *)(source->memory + request->page * YAB_WIRE_PAGE_SIZE),
-		    request->count * YAB_WIRE_PAGE_SIZE, link->resident) < 0)
-		memset(link->resident, 0, sizeof(link->resident));
+	yab_source_look(source, request->page, request->count, link->resident);
 	return true;
 }
 
@@ -293,9 +308,7 @@ static uint64_t yab_source_seek_hole(struct yab_source_link *link, uint64_t end)
 	const uint64_t first = link->at;
 	uint64_t hole_end;
 
-	if (mincore((void *)(source->memory + first * YAB_WIRE_PAGE_SIZE),
-		    (end - first) * YAB_WIRE_PAGE_SIZE, resident) < 0)
-		memset(resident, 0, sizeof(resident));
+	yab_source_look(source, first, end - first, resident);
 	while (link->at < end) {
 		if (resident[link->at - first] & 1) {
 			link->at++;
@@ -477,6 +490,8 @@ struct yab_source *yab_source_new(struct event_base *base, const char *vm, int m
 	source->memory_fd = memory_fd;
 	source->memory = memory;
 	source->pages = pages;
+	source->owner = st.st_uid;
+	source->mode = st.st_mode;
 	source->state = YAB_SOURCE_WAITING;
 	source->lost = lost;
 	source->arg = arg;
@@ -537,6 +552,8 @@ void yab_source_serve(struct yab_source *source)
 	if (!yab_source_moves[source->state][YAB_SOURCE_SERVING])
 		return;
 	source->state = YAB_SOURCE_SERVING;
+	/* By now the worker is who it stays (sandbox.h). A group's right to write is no help. */
+	source->no_mincore = geteuid() && geteuid() != source->owner && !(source->mode & 0002);
 	yab_source_link_serve(&source->urgent);
 	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
 		yab_source_link_serve(&source->bulks[i]);

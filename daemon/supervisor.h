@@ -7,7 +7,9 @@
 #include <event2/event.h>
 #include <stdbool.h>
 
+#include "complaint.h"
 #include "job.h"
+#include "quota.h"
 #include "security.h"
 #include "vm.h"
 #include "yabusame/wire.h"
@@ -31,7 +33,9 @@ struct yab_supervisor {
 	 */
 	char instance[2 * YAB_WIRE_TOKEN_SIZE + 1];
 	bool leaving;		/* takes no new work */
-	unsigned int callers;	/* control connections without a session */
+	struct yab_quota callers;	/* control connections without a session */
+	struct yab_complaints *complaints;
+	gid_t group;		/* may use the socket, too; -1: no group may */
 };
 
 #endif /* YAB_DAEMON_SUPERVISOR_H */

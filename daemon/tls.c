@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -13,13 +14,12 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define YAB_TLS_NAME_SIZE	272
 /* What a page connection reads at once, if the kernel does not decrypt: four records. */
 #define YAB_TLS_READ_SIZE	(4 * (SSL3_RT_MAX_PLAIN_LENGTH + 64))
 #define YAB_TLS_SUBJECT_SIZE	200
-/* Where the kernel says which protocols it can put over TCP. */
-#define YAB_TLS_KERNEL_FILE	"/proc/sys/net/ipv4/tcp_available_ulp"
 
 /* What a session knows beyond OpenSSL's own; freed with it. */
 struct yab_tls_note {
@@ -377,19 +377,19 @@ void yab_tls_explain(const SSL *ssl, int code, char *error, size_t error_size)
 	ERR_clear_error();
 }
 
-/* Whether the kernel has TLS, as far as it tells; TCP loads the module for root. */
-static bool yab_tls_kernel_has_it(void)
+bool yab_tls_find_kernel(void)
 {
-	FILE *stream = fopen(YAB_TLS_KERNEL_FILE, "re");
-	char line[256] = "", *at = line, *word;
-	bool found = false;
+	static int found = -1;
+	int fd;
 
-	if (!stream)
-		return false;
-	if (fgets(line, sizeof(line), stream))
-		while ((word = strsep(&at, "\n ")))
-			found |= !strcmp(word, "tls");
-	fclose(stream);
+	if (found >= 0)
+		return found;
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* The socket is connected to nobody: that is the error of a kernel that has it. */
+	found = fd >= 0 && (!setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) ||
+			    errno == ENOTCONN);
+	if (fd >= 0)
+		close(fd);
 	return found;
 }
 
@@ -407,7 +407,7 @@ void yab_tls_describe(const SSL *ssl, char *text, size_t size)
 		kernel = "receives only";
 	else if (!(SSL_get_options(ssl) & SSL_OP_ENABLE_KTLS))
 		kernel = "off (not wanted here)";
-	else if (!yab_tls_kernel_has_it())
+	else if (!yab_tls_find_kernel())
 		kernel = "off (the kernel has no module tls loaded: modprobe tls)";
 	else
 		kernel = "off (not for this cipher or connection)";

@@ -27,6 +27,12 @@ SSL *yab_tls_new(const struct yab_credentials *credentials, int fd, const char *
  */
 void yab_tls_explain(const SSL *ssl, int code, char *error, size_t error_size);
 
+/*
+ * Whether the kernel has TLS, which root makes it load. The answer is that of the first call,
+ * which takes a socket: in a worker before its sandbox.
+ */
+bool yab_tls_find_kernel(void);
+
 /* What the handshake came to: cipher, and what of it the kernel does and why not. */
 void yab_tls_describe(const SSL *ssl, char *text, size_t size);
 

@@ -17,6 +17,8 @@
 #include "pager.h"
 #include "policy.h"
 #include "region.h"
+#include "rehearsal.h"
+#include "sandbox.h"
 #include "socket.h"
 #include "source.h"
 #include "tls.h"
@@ -32,6 +34,9 @@
  * many of them tried, each for YAB_OPENING_TIMEOUT_MS.
  */
 #define YAB_WORKER_OPENINGS	32
+
+/* Of the supervisor: how its workers are started. */
+static bool yab_worker_unconfined;
 
 enum yab_worker_state {
 	YAB_WORKER_NEW,		/* waits for "start" */
@@ -59,6 +64,7 @@ struct yab_worker {
 	struct event *tick;
 	enum yab_worker_state state;
 	int status;			/* to exit with */
+	bool confined;			/* enters a sandbox when it is started */
 
 	char *vm;
 	int memory_fd;
@@ -288,6 +294,7 @@ static int yab_worker_take_fd(int *fds, size_t fd_count, size_t which)
 static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fds,
 			     size_t fd_count)
 {
+	const struct yab_sandbox_needs needs = { .process = 0 };
 	const char *side, *vm, *policy = NULL;
 	char error[YAB_WORKER_ERROR_SIZE];
 	bool is_source;
@@ -326,6 +333,14 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 	}
 	/* Shown by ps; /proc/self/exe would leave "exe" there. */
 	prctl(PR_SET_NAME, is_source ? "yabusame-source" : "yabusame-pager");
+	/* Connections within a host may do without TLS, and with --plain all do. */
+	if (yab_rehearsal_hold(error, sizeof(error)) < 0)
+		yab_log_warn(worker->vm, "worker: %s", error);
+	/* Before the first byte of another host is looked at. */
+	if (worker->confined && yab_sandbox_enter(&needs, error, sizeof(error)) < 0) {
+		yab_worker_fail(worker, error);
+		return;
+	}
 	yab_worker_move(worker, YAB_WORKER_RUNNING);
 	if (worker->pager && yab_pager_start(worker->pager) < 0)
 		yab_worker_fail(worker, "no memory to wait for faults");
@@ -525,12 +540,13 @@ static struct event_base *yab_worker_base(void)
 	return base;
 }
 
-int yab_worker_main(void)
+int yab_worker_main(bool confined)
 {
 	static const struct timeval interval = { .tv_usec = YAB_WORKER_TICK_US };
 	struct yab_worker worker = {
 		.state = YAB_WORKER_NEW,
 		.status = EXIT_FAILURE,
+		.confined = confined,
 		.memory_fd = -1,
 		.pager_fd = -1,
 		.openings = LIST_HEAD_INITIALIZER(worker.openings),
@@ -590,7 +606,9 @@ out:
 /* In the child, between fork() and exec(): system calls only. */
 static void __attribute__((noreturn)) yab_worker_exec(int fd)
 {
-	static char *const argv[] = { "yabusamed", "--worker", NULL };
+	char *const argv[] = {
+		"yabusamed", "--worker", yab_worker_unconfined ? "--no-sandbox" : NULL, NULL,
+	};
 	sigset_t none;
 
 	setsid();
@@ -606,6 +624,11 @@ static void __attribute__((noreturn)) yab_worker_exec(int fd)
 	close_range(YAB_WORKER_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC);
 	execv("/proc/self/exe", argv);
 	_exit(127);
+}
+
+void yab_worker_spawn_unconfined(void)
+{
+	yab_worker_unconfined = true;
 }
 
 pid_t yab_worker_spawn(struct event_base *base, yab_channel_cb cb, void *arg,

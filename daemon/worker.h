@@ -10,6 +10,7 @@
  *    [, "sweep": false]}			fds: memory[, pager]
  *	The policy is the order of bulk pages, see policy.h. What the region has already is
  *	taken over.
+ *	It then enters its sandbox (sandbox.h), where it stays to its end.
  *   {"type": "connection", "role": "urgent"|"bulk", "index": N, "token": HEX,
  *    "tls": true|false, "name": NAME, "host": HOST}	fds: socket[, credentials if "tls"]
  *	The prefaces were exchanged. The worker opens the connection (opening.h): a
@@ -62,6 +63,8 @@
 pid_t yab_worker_spawn(struct event_base *base, yab_channel_cb cb, void *arg,
 		       struct yab_channel **channel);
 
+/* From now on workers are started with --no-sandbox. */
+void yab_worker_spawn_unconfined(void);
 /* A page connection for a worker. */
 struct yab_worker_connection {
 	enum yab_wire_role role;
@@ -82,6 +85,6 @@ int yab_worker_connect(struct yab_channel *channel, const struct yab_worker_conn
 		       size_t error_size);
 
 /* main() of a worker: returns its exit status. */
-int yab_worker_main(void);
+int yab_worker_main(bool confined);
 
 #endif /* YAB_DAEMON_WORKER_H */

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -486,6 +487,8 @@ int main(int argc, char **argv)
 	const struct yabctl_command *command = yabctl_commands;
 	int result, count;
 
+	/* A daemon that closes is an error to be told. */
+	signal(SIGPIPE, SIG_IGN);
 	result = yabctl_options(&ctl, argc, argv);
 	if (result >= 0)
 		return result;

@@ -380,6 +380,51 @@ for want in "is no yabusamed" "without a hello" "belongs to no migration" \
 	fi
 done
 
+# Crowds of them: bounded in number, memory and time, and nobody else's way is barred.
+resident() { awk '/^VmRSS/ { print $2 }' "/proc/$pid_b/status"; }
+open_files() { find "/proc/$pid_b/fd" -mindepth 1 | wc -l; }
+
+# until_files NUMBER: 1 if there are still more after a minute
+until_files() {
+	for _ in $(seq 600); do
+		[ "$(open_files)" -gt "$1" ] || return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+until_files 20 || bail "descriptors are left of what was before: $(ls -l "/proc/$pid_b/fd")"
+files=$(open_files)
+memory=$(resident)
+for what in silent half drip call; do
+	coproc "$stranger" crowd "$port_b" $what 200
+	crowd_pid=$!
+	children+=("$crowd_pid")
+	read -r made <&"${COPROC[0]}"
+	[ "$made" = made ] || bail "no crowd"
+	many=$(open_files)
+	refuses "200 strangers ($what), and a migration" "undescribed.json" \
+		on a migrate undescribed "$b"
+	[ "$((many - files))" -le 40 ] &&
+		ok "at most 40 of 200 strangers ($what) are kept" ||
+		not_ok "at most 40 of 200 strangers ($what) are kept" "$((many - files))"
+	if [ $what = drip ]; then
+		# 10 s for a whole hello, however its bytes come.
+		until_files "$files" && ok "a slow hello has an end" ||
+			not_ok "a slow hello has an end" "$(open_files) descriptors, $files before"
+	fi
+	exec {crowd_in}>&"${COPROC[1]}"
+	eval "exec ${COPROC[1]}>&-"
+	exec {crowd_in}>&-
+	wait "$crowd_pid"
+done
+until_files "$files" && ok "no descriptors are left of the crowds" ||
+	not_ok "no descriptors are left of the crowds" "$(open_files), $files before"
+grown=$(($(resident) - memory))
+[ $grown -lt 4096 ] && ok "memory is bounded" || not_ok "memory is bounded" "grew by $grown KiB"
+lines=$(grep -c 'warning: \(dropped\|refused\)' "$work/b.log")
+[ "$lines" -lt 10 ] && ok "the log is not filled" || not_ok "the log is not filled" "$lines lines"
+
 # An end that leaves VMs alone.
 kill "$pid_a"
 wait "$pid_a"

@@ -6,9 +6,16 @@
  *				prints its port, serves for ever
  *   stranger send PORT garbage|magic|token|frame|version
  *				connects, sends, waits for the end
+ *   stranger crowd PORT silent|drip|half|call NUMBER
+ *				so many connections that say nothing, part of a hello, a
+ *				byte of one every now and then, or a hello and half of a
+ *				call; prints a line when they are made, holds them until
+ *				its input ends, then prints how many the other side has closed
  *   stranger status PATH	asks the QMP socket whether the guest runs
  */
 #include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,6 +116,69 @@ static int send_to(const char *port, const char *what)
 	return 0;
 }
 
+/* Has the other side closed it? */
+static int is_closed(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_DONTWAIT) == 0 ||
+	       (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
+static int connect_to(const char *port)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+		.sin_port = htons((uint16_t)atoi(port)),
+	};
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	return connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -1 : fd;
+}
+
+static void begin(int fd, const char *what)
+{
+	if (!strcmp(what, "half")) {
+		send(fd, hello_frame, 20, MSG_NOSIGNAL);
+	} else if (!strcmp(what, "call")) {
+		/* CALL of 60000 bytes, of which none come. */
+		static const char call[24] = "\1\0\0\0\x60\xea";
+		char answer[40];
+
+		/* The preface, then the hello, both answered: it is a control connection now. */
+		for (int i = 0; i < 2; i++) {
+			send(fd, hello_frame, sizeof(hello_frame), MSG_NOSIGNAL);
+			recv(fd, answer, sizeof(answer), MSG_WAITALL);
+		}
+		send(fd, call, sizeof(call), MSG_NOSIGNAL);
+	}
+}
+
+static int crowd(const char *port, const char *what, int number)
+{
+	struct pollfd input = { .fd = 0, .events = POLLIN };
+	int *fds = calloc((size_t)number, sizeof(*fds));
+	int closed = 0;
+
+	for (int i = 0; i < number; i++) {
+		fds[i] = connect_to(port);
+		if (fds[i] < 0)
+			return fail("connect");
+		begin(fds[i], what);
+	}
+	printf("made\n");
+	fflush(stdout);
+	/* A hello that takes longer than any patience, but is never silent for long. */
+	for (int at = 0; !poll(&input, 1, 500); at++)
+		for (int i = 0; !strcmp(what, "drip") && at < 39 && i < number; i++)
+			send(fds[i], hello_frame + at, 1, MSG_NOSIGNAL);
+	for (int i = 0; i < number; i++)
+		closed += is_closed(fds[i]);
+	printf("%d\n", closed);
+	return 0;
+}
+
 static int ask_status(const char *path)
 {
 	static const char ask[] =
@@ -141,6 +211,8 @@ int main(int argc, char **argv)
 		return listen_as(argv[2]);
 	if (argc == 4 && !strcmp(argv[1], "send"))
 		return send_to(argv[2], argv[3]);
+	if (argc == 5 && !strcmp(argv[1], "crowd"))
+		return crowd(argv[2], argv[3], atoi(argv[4]));
 	if (argc == 3 && !strcmp(argv[1], "status"))
 		return ask_status(argv[2]);
 	return 2;

@@ -94,6 +94,7 @@ static const char * const worker_messages[] = {
 static struct yab_supervisor supervisor;
 static bool leaving_vm;		/* the source's side */
 /* The sources' ends of control connections. */
+static const struct yab_origin origin = { .name = "host1" };
 static int callers[CALLERS];
 static int current, made;
 /* What the source has called, and was told. */
@@ -263,10 +264,10 @@ static void on_stranger(int fd, const struct yab_wire_hello *hello, const char *
 		return;
 	}
 	if (hello->role != YAB_WIRE_CONTROL)
-		yab_incomings_connection(supervisor.incomings, fd, hello, "host1");
+		yab_incomings_connection(supervisor.incomings, fd, hello, &origin);
 	else if (yab_handshake_answer(fd, YAB_WIRE_CONTROL, false) < 0)
 		close(fd);
-	else if (yab_caller_new(&supervisor, fd, false, "host1", text, sizeof(text)) < 0)
+	else if (yab_caller_new(&supervisor, fd, false, &origin, text, sizeof(text)) < 0)
 		fuzz_check_line(text);
 }
 
@@ -498,7 +499,9 @@ static void begin(uint8_t how)
 	supervisor.base = fuzz_base();
 	supervisor.vms = yab_vms_new(supervisor.base, fuzz_folder(), fuzz_folder());
 	supervisor.jobs = yab_jobs_new();
-	supervisor.incomings = yab_incomings_new();
+	supervisor.group = (gid_t)-1;
+	yab_callers_init(&supervisor);
+	supervisor.incomings = yab_incomings_new(NULL);
 	supervisor.outgoings = yab_outgoings_new();
 	leaving_vm = how % 2;
 	current = 0;
@@ -523,6 +526,7 @@ static void end(void)
 	fuzz_settle(supervisor.base);
 	yab_outgoings_free(supervisor.outgoings);
 	yab_incomings_free(supervisor.incomings);
+	yab_callers_free(&supervisor);
 	yab_jobs_free(supervisor.jobs);
 	yab_vms_free(supervisor.vms);
 	for (int i = 0; i < CALLERS; i++)

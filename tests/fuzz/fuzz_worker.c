@@ -212,7 +212,7 @@ static void try_worker(struct fuzz_input *input)
 	for (int i = 0; i < 3; i++)
 		sigaction(signals[i], NULL, &old[i]);
 	prctl(PR_GET_NAME, name);
-	yab_worker_main();
+	yab_worker_main(false);
 	prctl(PR_SET_NAME, name);
 	for (int i = 0; i < 3; i++)
 		sigaction(signals[i], &old[i], NULL);

@@ -92,26 +92,6 @@ static int on_declare(int fd, struct yab_range *ranges, size_t count)
 	return 0;
 }
 
-static void tcp_pair(int *a, int *b)
-{
-	struct sockaddr_in address = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t size = sizeof(address);
-	const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	ck_assert_int_ge(listener, 0);
-	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	ck_assert_int_eq(listen(listener, 1), 0);
-	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
-	*a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(connect(*a, (struct sockaddr *)&address, sizeof(address)), 0);
-	*b = accept(listener, NULL, NULL);
-	ck_assert_int_ge(*b, 0);
-	close(listener);
-}
-
 /* An end of a connection, with its handshake to come. */
 static SSL *make_session(enum yab_credentials_side side, int fd)
 {
@@ -144,7 +124,7 @@ static void connect_both(enum yab_wire_role role, unsigned int index)
 	int ours, theirs, *hold;
 
 	if (over_tcp)
-		tcp_pair(&ours, &theirs);
+		script_pair_tcp(&ours, &theirs);
 	else
 		script_pair(&ours, &theirs);
 	hold = &holds[role == YAB_WIRE_URGENT ? 0 : 1 + index];

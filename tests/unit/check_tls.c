@@ -174,24 +174,10 @@ static void end_drop(struct end *end)
 
 static void pair_over(bool tcp, int *a, int *b)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET,
-				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t size = sizeof(address);
-	int listener;
-
-	if (!tcp) {
+	if (tcp)
+		script_pair_tcp(a, b);
+	else
 		script_pair(a, b);
-		return;
-	}
-	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, size), 0);
-	ck_assert_int_eq(listen(listener, 1), 0);
-	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
-	*a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(connect(*a, (struct sockaddr *)&address, sizeof(address)), 0);
-	*b = accept(listener, NULL, NULL);
-	ck_assert_int_ge(*b, 0);
-	close(listener);
 }
 
 /* Both ends, each with what it has; opened, or not. */
@@ -490,7 +476,7 @@ START_TEST(no_tls)
 	struct end server;
 	int ours, fd;
 
-	pair_over(true, &ours, &fd);
+	script_pair_tcp(&ours, &fd);
 	end_init(&server, YAB_CREDENTIALS_SERVER, theirs);
 	end_start(&server, fd);
 	if (garbage[_i].size)
@@ -513,7 +499,7 @@ START_TEST(silent)
 	int other, fd;
 
 	end_init(&quiet, _i ? YAB_CREDENTIALS_CLIENT : YAB_CREDENTIALS_SERVER, _i ? ours : theirs);
-	pair_over(true, &other, &fd);
+	script_pair_tcp(&other, &fd);
 	end_start(&quiet, fd);
 	end_init(&client, YAB_CREDENTIALS_CLIENT, ours);
 	end_init(&server, YAB_CREDENTIALS_SERVER, theirs);
@@ -522,7 +508,7 @@ START_TEST(silent)
 	ck_assert(!quiet.settled);
 	yab_opening_cancel(quiet.opening);
 	/* Its time is up. */
-	pair_over(true, &fd, &fd);
+	script_pair_tcp(&fd, &fd);
 	quiet.terms.timeout_ms = 1;
 	end_start(&quiet, fd);
 	end_await(&quiet);
@@ -546,7 +532,7 @@ START_TEST(older_tls)
 	int ours, fd;
 
 	SSL_set_max_proto_version(ssl, TLS1_2_VERSION);
-	pair_over(true, &ours, &fd);
+	script_pair_tcp(&ours, &fd);
 	evutil_make_socket_nonblocking(ours);
 	SSL_set_fd(ssl, ours);
 	ck_assert_int_eq(SSL_connect(ssl), -1);
@@ -571,7 +557,7 @@ START_TEST(anonymous)
 	struct end server;
 	int ours, fd;
 
-	pair_over(true, &ours, &fd);
+	script_pair_tcp(&ours, &fd);
 	evutil_make_socket_nonblocking(ours);
 	SSL_set_fd(ssl, ours);
 	SSL_connect(ssl);
@@ -600,7 +586,7 @@ START_TEST(closed_amid)
 
 	end_init(&client, YAB_CREDENTIALS_CLIENT, ours);
 	end_init(&server, YAB_CREDENTIALS_SERVER, theirs);
-	pair_over(true, &a, &b);
+	script_pair_tcp(&a, &b);
 	end_start(&client, a);
 	end_start(&server, b);
 	for (int turns = _i; turns && !client.settled && !server.settled; turns--)

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -149,7 +150,10 @@ static void connect_workers(const char *role)
 {
 	int a, b;
 
-	script_pair(&a, &b);
+	if (tls)
+		script_pair_tcp(&a, &b);
+	else
+		script_pair(&a, &b);
 	give(&source, role, a);
 	give(&destination, role, b);
 }
@@ -231,6 +235,45 @@ START_TEST(whole_migration)
 	ck_assert_int_eq(source.open, 2);
 	ck_assert_int_eq(destination.open, 2);
 	ck_assert_int_eq(source.lost + destination.lost, 0);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	hang_up(&source);
+	expect_exit(&source, 0);
+}
+END_TEST
+
+/* A memory file on tmpfs that is ours alone, in place of a memfd, which everyone may write. */
+static void replace_memory(void)
+{
+	script_memory_drop(&here);
+	here.fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	ck_assert_int_ge(here.fd, 0);
+	ck_assert_int_eq(ftruncate(here.fd, PAGES * SCRIPT_PAGE), 0);
+	here.bytes = mmap(NULL, PAGES * SCRIPT_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, here.fd,
+			  0);
+	ck_assert_ptr_ne(here.bytes, MAP_FAILED);
+	for (uint64_t page = 0; page < PAGES; page += 2)
+		script_fill(script_at(&here, page), page, SEED);
+}
+
+/* Also for a worker that is somebody else: a guest's free memory stays free. */
+START_TEST(holes_stay_holes)
+{
+	if (_i)
+		replace_memory();
+	spawn(&source);
+	spawn(&destination);
+	start(&source, "source", here.fd);
+	start(&destination, "destination", there.fd);
+	connect_workers("bulk");
+	serve(&source);
+	while (!destination.complete)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	for (uint64_t page = 1; page < PAGES; page += 2) {
+		ck_assert(script_is_hole(&here, page));
+		ck_assert(script_is_hole(&there, page));
+	}
+	ck_assert_mem_eq(here.bytes, there.bytes, PAGES * SCRIPT_PAGE);
 	hang_up(&destination);
 	expect_exit(&destination, 0);
 	hang_up(&source);
@@ -475,12 +518,13 @@ int main(int argc, char **argv)
 	TCase *tcase;
 
 	if (argc > 1 && !strcmp(argv[1], "--worker"))
-		return yab_worker_main();
+		return yab_worker_main(true);
 	suite = suite_create("worker");
 	tcase = tcase_create("worker");
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_loop_test(tcase, whole_migration, 0, 2);
+	tcase_add_loop_test(tcase, holes_stay_holes, 0, 2);
 	tcase_add_test(tcase, lost_connection_is_told);
 	tcase_add_test(tcase, stranger_changes_nothing);
 	tcase_add_test(tcase, outlives_its_supervisor);
