@@ -8,13 +8,15 @@
  *   {"type": "start", "side": "source", "vm": NAME, "pages": N}   fds: memory
  *   {"type": "start", "side": "destination", "vm": NAME, "pages": N}
  *						fds: memory[, pager]
- *	What the region has already is taken over.
+ *	What the region has already is taken over. Both may have "session", the name of
+ *	the migration in the log, and "debug": true, to log more.
  *   {"type": "connection", "role": "urgent"|"bulk", "index": N}	fds: socket
  *	The hellos were exchanged. A new connection replaces the old of its role and index.
  *   {"type": "serve"}		source only: the guest is stopped, pages may be
  *				read from now on. Requests wait until then.
  *   {"type": "limit", "bandwidth": N}	destination only: bytes a second for the sweep,
  *				0 for no limit
+ *   {"type": "end"}		nobody needs what is here any more: leave with 0
  *
  * Worker to supervisor:
  *   {"type": "statistics", ...}	see below; on change, at most 5 a second,
@@ -31,14 +33,22 @@
  *
  * Fields of "statistics" (integers; bytes and microseconds):
  *   both sides: pages, bytes (payload of PAGES frames), zero_pages, data_pages
- *   source: urgent_requests, bulk_requests, urgent_pages, bulk_pages
+ *   source: urgent_requests, bulk_requests, urgent_pages, bulk_pages,
+ *     service_us: from reading an urgent request to handing the header of its answer
+ *     to the socket
  *   destination: present, faults, urgent_pages, bulk_pages, duplicate_pages,
- *     fault_us: {"count", "p50", "p99", "max"}  time from the first touch of a
- *     page to its declaration
+ *     fault_us: from the first touch of a page to its declaration, and its parts
+ *     (touch.h): queue_us, round_trip_us, install_us
+ *   What ends in _us is a histogram as statistics.h has it. The time in the network is
+ *   round_trip_us less service_us, as distributions (or sums), not for a single fault: no
+ *   clock is shared, and no time goes over the wire.
+ * The supervisor of each side adds connections_lost and workers_replaced.
  */
 #ifndef YAB_DAEMON_WORKER_H
 #define YAB_DAEMON_WORKER_H
 
+#include <jansson.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "channel.h"
@@ -52,5 +62,8 @@ pid_t yab_worker_spawn(struct event_base *base, yab_channel_cb cb, void *arg,
 
 /* main() of a worker: returns its exit status. */
 int yab_worker_main(void);
+
+/* "start", without its descriptors; NULL without memory. @side as above. */
+json_t *yab_worker_start_message(const char *side, const char *vm, uint64_t pages);
 
 #endif /* YAB_DAEMON_WORKER_H */
