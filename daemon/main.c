@@ -20,6 +20,7 @@
 #include "incoming.h"
 #include "listener.h"
 #include "log.h"
+#include "metrics.h"
 #include "outgoing.h"
 #include "supervisor.h"
 #include "token.h"
@@ -34,6 +35,7 @@ struct yab_options {
 	const char *listen;
 	const char *run_dir;
 	const char *vm_dir;
+	const char *metrics;
 	bool debug;
 	bool worker;
 };
@@ -43,6 +45,7 @@ struct yab_daemon {
 	struct yab_supervisor supervisor;
 	struct yab_listener *listener;
 	struct yab_api *api;
+	struct yab_metrics *metrics;
 	struct event *term, *interrupt, *leave;
 	bool idle;		/* while leaving: nothing was left the last time */
 };
@@ -58,6 +61,8 @@ static void yab_main_help(void)
 	       "                           address of a network of its own\n"
 	       "  --run-dir FOLDER         sockets and logs (%s)\n"
 	       "  --vm-dir FOLDER          descriptions of VMs, NAME.json (%s)\n"
+	       "  --metrics ADDRESS:PORT   OpenMetrics at http://ADDRESS:PORT/metrics; a loopback\n"
+	       "                           address, for whoever can connect can read\n"
 	       "  --debug                  log more\n"
 	       "  --version, --help        print and leave\n",
 	       YAB_WIRE_PORT, YAB_MAIN_RUN_DIR, YAB_MAIN_VM_DIR);
@@ -66,11 +71,12 @@ static void yab_main_help(void)
 /* What is left to do: -1, or the exit status. */
 static int yab_main_options(int argc, char **argv, struct yab_options *options)
 {
-	enum { LISTEN = 256, RUN_DIR, VM_DIR, DEBUG, WORKER, VERSION, HELP };
+	enum { LISTEN = 256, RUN_DIR, VM_DIR, METRICS, DEBUG, WORKER, VERSION, HELP };
 	static const struct option long_options[] = {
 		{ "listen", required_argument, NULL, LISTEN },
 		{ "run-dir", required_argument, NULL, RUN_DIR },
 		{ "vm-dir", required_argument, NULL, VM_DIR },
+		{ "metrics", required_argument, NULL, METRICS },
 		{ "debug", no_argument, NULL, DEBUG },
 		{ "worker", no_argument, NULL, WORKER },	/* for yab_worker_spawn() */
 		{ "version", no_argument, NULL, VERSION },
@@ -91,6 +97,9 @@ static int yab_main_options(int argc, char **argv, struct yab_options *options)
 			break;
 		case VM_DIR:
 			options->vm_dir = optarg;
+			break;
+		case METRICS:
+			options->metrics = optarg;
 			break;
 		case DEBUG:
 			options->debug = true;
@@ -244,6 +253,7 @@ static void yab_daemon_release(struct yab_daemon *daemon)
 {
 	struct yab_supervisor *supervisor = &daemon->supervisor;
 
+	yab_metrics_free(daemon->metrics);
 	yab_api_free(daemon->api);
 	yab_listener_free(daemon->listener);
 	yab_outgoings_free(supervisor->outgoings);
@@ -288,6 +298,12 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 		daemon->listener = yab_listener_new(supervisor->base, address, yab_main_connection,
 						    daemon, error, sizeof(error));
 		if (!daemon->listener)
+			goto err;
+	}
+	if (options->metrics) {
+		daemon->metrics = yab_metrics_new(supervisor->base, supervisor->jobs,
+						  options->metrics, error, sizeof(error));
+		if (!daemon->metrics)
 			goto err;
 	}
 	daemon->api = yab_api_new(supervisor, error, sizeof(error));
