@@ -494,12 +494,16 @@ static int yabctl_run(struct yabctl *ctl, const struct yabctl_command *command)
 	if (ctl->watch)
 		answer = yabctl_watch(ctl, request, answer);
 	if (answer) {
-		const char *state = yabctl_text(json_object_get(answer, "job"), "state");
+		json_t *job = json_object_get(answer, "job");
 
 		command->show(ctl, answer);
-		/* Who waited for a migration wants to know how it ended. */
-		if (fflush(stdout) != EOF && !(ctl->watch && strcmp(state, "completed")))
+		if (fflush(stdout) != EOF)
 			result = 0;
+		/* Who waited for a migration wants to know how it ended. */
+		if (ctl->watch && strcmp(yabctl_text(job, "state"), "completed")) {
+			fprintf(stderr, "yabctl: %s\n", yabctl_text(job, "error"));
+			result = YABCTL_FAILED;
+		}
 	}
 	json_decref(answer);
 	json_decref(request);
