@@ -11,6 +11,7 @@
 #include "child.h"
 #include "log.h"
 #include "region.h"
+#include "statistics.h"
 #include "worker.h"
 
 #define YAB_DEMAND_END_SECONDS	5	/* for a worker to leave by itself */
@@ -53,8 +54,7 @@ struct yab_demand {
 	uint64_t bandwidth;
 	const char *policy;
 
-	json_t *statistics;		/* the last ones */
-	json_t *before;			/* the last ones of the worker before; or NULL */
+	struct yab_statistics statistics;
 };
 
 static void yab_demand_interrupt(struct yab_demand *demand, const char *error);
@@ -65,29 +65,11 @@ static void yab_demand_enter(struct yab_demand *demand, enum yab_demand_state st
 	demand->state = state;
 }
 
-/* Counters begin anew with each worker; what there is of the region does not. */
-static void yab_demand_add_up(struct yab_demand *demand, json_t *statistics)
-{
-	const char *name;
-	json_t *value, *before;
-
-	json_object_foreach(statistics, name, value) {
-		before = json_object_get(demand->before, name);
-		if (json_is_integer(value) && json_is_integer(before) &&
-		    strcmp(name, "pages") && strcmp(name, "present"))
-			json_integer_set(value, json_integer_value(value) +
-						json_integer_value(before));
-	}
-}
-
 static void yab_demand_take_statistics(struct yab_demand *demand, json_t *statistics)
 {
-	json_object_del(statistics, "type");
-	yab_demand_add_up(demand, statistics);
+	yab_statistics_take(&demand->statistics, statistics);
 	demand->retry_ms = YAB_DEMAND_RETRY_MIN_MS;
-	json_decref(demand->statistics);
-	demand->statistics = json_incref(statistics);
-	demand->ops->statistics(statistics, demand->arg);
+	demand->ops->statistics(demand->statistics.now, demand->arg);
 }
 
 static void yab_demand_take_loss(struct yab_demand *demand, json_t *message, const char *error)
@@ -95,9 +77,12 @@ static void yab_demand_take_loss(struct yab_demand *demand, json_t *message, con
 	const char *role = json_string_value(json_object_get(message, "role"));
 	const json_int_t index = json_integer_value(json_object_get(message, "index"));
 
-	if (index >= 0 && index < YAB_WIRE_BULKS_MAX)
-		demand->ops->lost(yab_wire_role_named(role), (unsigned int)index,
-				  error ? error : "lost", demand->arg);
+	if (index < 0 || index >= YAB_WIRE_BULKS_MAX)
+		return;
+	yab_statistics_lost_connection(&demand->statistics);
+	demand->ops->statistics(demand->statistics.now, demand->arg);
+	demand->ops->lost(yab_wire_role_named(role), (unsigned int)index, error ? error : "lost",
+			  demand->arg);
 }
 
 static void yab_demand_message(json_t *message, const int *fds, size_t fd_count, void *arg)
@@ -182,8 +167,7 @@ static void yab_demand_interrupt(struct yab_demand *demand, const char *error)
 	snprintf(text, sizeof(text), "%s", error);
 	yab_channel_free(demand->worker);
 	demand->worker = NULL;
-	json_decref(demand->before);
-	demand->before = json_incref(demand->statistics);
+	yab_statistics_lost_worker(&demand->statistics);
 	if (demand->child) {
 		yab_demand_enter(demand, YAB_DEMAND_REAPING);
 		yab_child_kill(demand->child);
@@ -194,6 +178,7 @@ static void yab_demand_interrupt(struct yab_demand *demand, const char *error)
 	}
 	yab_log_error(demand->vm, "%s%s", text,
 		      demand->persistent ? "; another one is started" : "");
+	demand->ops->statistics(demand->statistics.now, demand->arg);
 	demand->ops->interrupted(text, demand->arg);
 }
 
@@ -201,7 +186,6 @@ static void yab_demand_interrupt(struct yab_demand *demand, const char *error)
 static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_fd)
 {
 	const int fds[] = { memory_fd, pager_fd };
-	json_t *start;
 	pid_t pid;
 
 	pid = yab_worker_spawn(demand->base, yab_demand_message, demand, &demand->worker);
@@ -216,10 +200,10 @@ static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_
 	 * Until the guest is here the sweep would only be in the way of the device state, and
 	 * of the pages that loading it waits for, while the guest is stopped.
 	 */
-	start = json_pack("{s:s, s:s, s:s, s:I, s:s*, s:b}", "type", "start", "side",
-			  "destination", "vm", demand->vm, "pages", (json_int_t)demand->pages,
-			  "policy", demand->policy, "sweep", demand->persistent);
-	if (yab_channel_send(demand->worker, start, fds, 2) < 0)
+	if (yab_channel_send(demand->worker,
+			     yab_worker_start_message("destination", demand->vm, demand->pages,
+						      demand->policy, demand->persistent),
+			     fds, 2) < 0)
 		return -1;
 	if (!demand->bandwidth)
 		return 0;
@@ -324,8 +308,7 @@ void yab_demand_free(struct yab_demand *demand, bool goes_on)
 	if (!demand)
 		return;
 	yab_demand_drop_worker(demand, goes_on && demand->state == YAB_DEMAND_WORKING);
-	json_decref(demand->statistics);
-	json_decref(demand->before);
+	yab_statistics_release(&demand->statistics);
 	event_free(demand->restart);
 	free(demand);
 }

@@ -28,7 +28,7 @@ struct yab_demand;
  * yab_demand_persist().
  */
 struct yab_demand_ops {
-	/* Counters as worker.h lists them, over all workers that there were. Borrowed. */
+	/* As worker.h lists them, over all workers that there were. Borrowed. */
 	void (*statistics)(json_t *statistics, void *arg);
 	/* A connection is lost; the source makes a new one. */
 	void (*lost)(enum yab_wire_role role, unsigned int index, const char *error, void *arg);

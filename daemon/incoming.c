@@ -64,6 +64,7 @@ struct yab_incoming {
 	uint8_t route[YAB_WIRE_TOKEN_SIZE];	/* finds it; no secret */
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
 	char token_text[YAB_TOKEN_TEXT_SIZE];
+	struct yab_log_session session;
 	uint64_t pages;
 	struct yab_caller *caller;	/* NULL while there is no control connection */
 	struct event *deadline;
@@ -138,6 +139,7 @@ static void yab_incoming_free(struct yab_incoming *incoming)
 	yab_demand_free(incoming->demand, incoming->step == YAB_INCOMING_PULLING);
 	json_decref(incoming->statistics);
 	event_free(incoming->deadline);
+	yab_log_session_end(&incoming->session);
 	free(incoming);
 }
 
@@ -313,8 +315,9 @@ static void yab_incoming_waiting(json_t *results, const char *error, void *arg)
 	yab_incoming_enter(incoming, YAB_INCOMING_PREPARED);
 	yab_incoming_arm(incoming, YAB_INCOMING_STALL_SECONDS * 1000);
 	yab_token_print(incoming->route, route);
-	cookie = json_pack("{s:s, s:s, s:s}", "token", incoming->token_text, "route", route,
-			   "instance", incoming->supervisor->instance);
+	cookie = json_pack("{s:s, s:s, s:s, s:s*}", "token", incoming->token_text, "route", route,
+			   "instance", incoming->supervisor->instance, "session",
+			   yab_log_session_of(incoming->name));
 	yab_caller_reply(incoming->caller, json_pack("{s:s, s:o}", "reply", "prepare", "cookie",
 						     cookie));
 }
@@ -466,6 +469,7 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 	const char *name = json_string_value(json_object_get(cookie, "vm"));
 	struct yab_incomings *incomings = supervisor->incomings;
 	char error[YAB_WIRE_ERROR_MAX] = "out of memory";
+	char session[YAB_LOG_SESSION_SIZE];
 	struct yab_incoming *incoming;
 
 	if (incomings->count >= YAB_INCOMINGS_MAX)
@@ -507,6 +511,9 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 	incoming->vm->hooks_arg = incoming;
 	LIST_INSERT_HEAD(&incomings->all, incoming, link);
 	incomings->count++;
+	yab_log_session_name(session);
+	yab_log_session_begin(&incoming->session, incoming->name, session);
+	yab_job_set_session(incoming->job, yab_log_session_of(incoming->name));
 	yab_log_info(incoming->name, "arrives from %s", yab_caller_name(caller));
 	yab_incoming_arm(incoming, YAB_INCOMING_START_SECONDS * 1000);
 	if (yab_incoming_start(incoming, error, sizeof(error)) < 0)
@@ -704,6 +711,8 @@ void yab_incoming_caller_lost(struct yab_incoming *incoming, const char *error)
 	incoming->attaching = false;
 	if (yab_incoming_revocable(incoming))
 		yab_incoming_undo(incoming, error);
+	else if (incoming->step == YAB_INCOMING_COMPLETE)
+		yab_log_info(incoming->name, "%s; every page is here", error);
 	else if (yab_incoming_is_committed(incoming))
 		yab_log_warn(incoming->name, "%s; the source is expected to come back", error);
 	/* Its worker has nothing to do any more; the session waits alone. */

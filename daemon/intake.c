@@ -74,6 +74,7 @@ void yab_intake_close(struct yab_intake *intake)
 	yab_socket_close(&intake->socket);
 	while (yab_requests_drop(&intake->requests, &page, &count)) {
 		yab_pagemap_forget(&intake->store->map, page, count, intake->socket.role);
+		yab_touches_dropped(&intake->store->touches, page, count);
 		if (intake->window)
 			yab_window_dropped(intake->window, count);
 	}
@@ -120,8 +121,21 @@ void yab_intake_ask(struct yab_intake *intake, uint64_t page, uint64_t count, ui
 		yab_window_asked(intake->window, count);
 }
 
+/* Requests from the place @first on are on their way. */
+static void yab_intake_note_asked(struct yab_intake *intake, unsigned int first)
+{
+	for (unsigned int place = first; place != intake->requests.sent; place++) {
+		const struct yab_request *request =
+			&intake->requests.ring[place % YAB_REQUESTS_MAX];
+
+		if (!request->is_survey)
+			yab_touches_asked(&intake->store->touches, request->page, request->count);
+	}
+}
+
 void yab_intake_write(struct yab_intake *intake)
 {
+	const unsigned int first = intake->requests.sent;
 	uint8_t bytes[YAB_INTAKE_REQUESTS * YAB_WIRE_HEADER_SIZE];
 	size_t size;
 	ssize_t n;
@@ -138,6 +152,7 @@ void yab_intake_write(struct yab_intake *intake)
 			break;
 		yab_requests_wrote(&intake->requests, (size_t)n);
 	}
+	yab_intake_note_asked(intake, first);
 	if (yab_socket_await_room(&intake->socket, size != 0) < 0)
 		yab_intake_lose(intake, "no memory to wait for it");
 }
@@ -209,6 +224,8 @@ static void yab_intake_take_header(struct yab_intake *intake)
 		yab_intake_reject(intake, "source sent pages that were not asked for next");
 		return;
 	}
+	if (frame->type != YAB_WIRE_SURVEYED)
+		yab_touches_answered(&intake->store->touches, frame->page, frame->count);
 	switch (frame->type) {
 	case YAB_WIRE_PAGES:
 		yab_intake_move(intake, YAB_INTAKE_PAYLOAD);

@@ -11,6 +11,7 @@
 
 #include <linux/yabusame.h>
 
+#include "log.h"
 #include "text.h"
 #include "yabusame/wire.h"
 
@@ -18,6 +19,7 @@ enum yab_job_state {
 	YAB_JOB_ACTIVE,
 	YAB_JOB_COMPLETED,
 	YAB_JOB_FAILED,
+	YAB_JOB_STATES,
 };
 
 struct yab_job {
@@ -27,6 +29,7 @@ struct yab_job {
 	enum yab_job_phase phase;
 	enum yab_job_state state;
 	char peer[272];
+	char session[YAB_LOG_SESSION_SIZE];
 	uint64_t pages;
 	bool switched;
 	int64_t started_us, ended_us;	/* CLOCK_MONOTONIC */
@@ -49,7 +52,7 @@ static const char * const yab_job_phase_names[YAB_JOB_PHASES] = {
 	[YAB_JOB_CONFIRM] = "confirm",
 };
 
-static const char * const yab_job_state_names[] = {
+static const char * const yab_job_state_names[YAB_JOB_STATES] = {
 	[YAB_JOB_ACTIVE] = "active",
 	[YAB_JOB_COMPLETED] = "completed",
 	[YAB_JOB_FAILED] = "failed",
@@ -107,6 +110,16 @@ void yab_jobs_free(struct yab_jobs *jobs)
 	free(jobs);
 }
 
+struct yab_job *yab_jobs_first(struct yab_jobs *jobs)
+{
+	return LIST_FIRST(&jobs->all);
+}
+
+struct yab_job *yab_jobs_next(struct yab_job *job)
+{
+	return LIST_NEXT(job, link);
+}
+
 struct yab_job *yab_jobs_find(struct yab_jobs *jobs, const char *vm)
 {
 	struct yab_job *job;
@@ -158,6 +171,11 @@ const char *yab_job_phase_name(enum yab_job_phase phase)
 	return yab_job_phase_names[phase];
 }
 
+const char *yab_job_state_name(unsigned int number)
+{
+	return number < YAB_JOB_STATES ? yab_job_state_names[number] : NULL;
+}
+
 bool yab_job_may_enter(enum yab_job_direction direction, enum yab_job_phase from,
 		       enum yab_job_phase to)
 {
@@ -180,6 +198,11 @@ void yab_job_end(struct yab_job *job, const char *error)
 	/* It may quote the other host, a file or QEMU. */
 	snprintf(job->error, sizeof(job->error), "%s", error ? error : "");
 	yab_text_tame(job->error);
+}
+
+void yab_job_set_session(struct yab_job *job, const char *session)
+{
+	snprintf(job->session, sizeof(job->session), "%s", session ? session : "");
 }
 
 void yab_job_statistics(struct yab_job *job, enum yab_job_side side, json_t *statistics)
@@ -222,6 +245,8 @@ json_t *yab_job_json(const struct yab_job *job)
 		return NULL;
 	if (job->downtime_us >= 0)
 		json_object_set_new(json, "downtime_us", json_integer(job->downtime_us));
+	if (job->session[0])
+		json_object_set_new(json, "session", json_string(job->session));
 	if (job->warning[0])
 		json_object_set_new(json, "warning", json_string(job->warning));
 	if (job->error[0])

@@ -21,6 +21,7 @@
 #include "incoming.h"
 #include "listener.h"
 #include "log.h"
+#include "metrics.h"
 #include "outgoing.h"
 #include "policy.h"
 #include "supervisor.h"
@@ -37,6 +38,7 @@ struct yab_options {
 	const char *run_dir;
 	const char *vm_dir;
 	const char *policy;
+	const char *metrics;
 	struct yab_security security;
 	bool debug;
 	bool worker;
@@ -49,6 +51,7 @@ struct yab_daemon {
 	struct yab_supervisor supervisor;
 	struct yab_listener *listener;
 	struct yab_api *api;
+	struct yab_metrics *metrics;
 	struct event *term, *interrupt, *leave;
 	bool idle;		/* while leaving: nothing was left the last time */
 };
@@ -76,6 +79,8 @@ static void yab_main_help(void)
 	       "                           (" YAB_POLICY_DEFAULT ")\n"
 	       "  --group NAME             who may use yabctl besides root\n"
 	       "  --no-sandbox             workers keep the privileges of this program\n"
+	       "  --metrics ADDRESS:PORT   OpenMetrics at http://ADDRESS:PORT/metrics; a loopback\n"
+	       "                           address, for whoever can connect can read\n"
 	       "  --debug                  log more\n"
 	       "  --version, --help        print and leave\n",
 	       YAB_WIRE_PORT, YAB_MAIN_RUN_DIR, YAB_MAIN_VM_DIR);
@@ -96,7 +101,7 @@ static int yab_main_allow(struct yab_security *security, const char *name)
 static int yab_main_options(int argc, char **argv, struct yab_options *options)
 {
 	enum { LISTEN = 256, RUN_DIR, VM_DIR, POLICY, TLS_DIR, ALLOW, PLAIN, GROUP, NO_SANDBOX,
-	       DEBUG, WORKER, VERSION, HELP };
+	       METRICS, DEBUG, WORKER, VERSION, HELP };
 	static const struct option long_options[] = {
 		{ "listen", required_argument, NULL, LISTEN },
 		{ "run-dir", required_argument, NULL, RUN_DIR },
@@ -107,6 +112,7 @@ static int yab_main_options(int argc, char **argv, struct yab_options *options)
 		{ "plain", no_argument, NULL, PLAIN },
 		{ "group", required_argument, NULL, GROUP },
 		{ "no-sandbox", no_argument, NULL, NO_SANDBOX },
+		{ "metrics", required_argument, NULL, METRICS },
 		{ "debug", no_argument, NULL, DEBUG },
 		{ "worker", no_argument, NULL, WORKER },	/* for yab_worker_spawn() */
 		{ "version", no_argument, NULL, VERSION },
@@ -146,6 +152,9 @@ static int yab_main_options(int argc, char **argv, struct yab_options *options)
 			break;
 		case NO_SANDBOX:
 			options->no_sandbox = true;
+			break;
+		case METRICS:
+			options->metrics = optarg;
 			break;
 		case DEBUG:
 			options->debug = true;
@@ -318,6 +327,7 @@ static void yab_daemon_release(struct yab_daemon *daemon)
 {
 	struct yab_supervisor *supervisor = &daemon->supervisor;
 
+	yab_metrics_free(daemon->metrics);
 	yab_api_free(daemon->api);
 	yab_listener_free(daemon->listener);
 	yab_outgoings_free(supervisor->outgoings);
@@ -370,6 +380,12 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 						    supervisor->complaints, yab_main_connection,
 						    daemon, error, sizeof(error));
 		if (!daemon->listener)
+			goto err;
+	}
+	if (options->metrics) {
+		daemon->metrics = yab_metrics_new(supervisor->base, supervisor->jobs,
+						  options->metrics, error, sizeof(error));
+		if (!daemon->metrics)
 			goto err;
 	}
 	daemon->api = yab_api_new(supervisor, error, sizeof(error));

@@ -201,6 +201,7 @@ static void yab_outgoing_reply_prepare(struct yab_outgoing *outgoing, json_t *co
 	const char *token = json_string_value(json_object_get(cookie, "token"));
 	const char *route = json_string_value(json_object_get(cookie, "route"));
 	const char *instance = json_string_value(json_object_get(cookie, "instance"));
+	const char *session = json_string_value(json_object_get(cookie, "session"));
 	uint8_t unused[YAB_WIRE_TOKEN_SIZE];
 
 	if (yab_token_parse(token, outgoing->token) < 0 ||
@@ -213,6 +214,8 @@ static void yab_outgoing_reply_prepare(struct yab_outgoing *outgoing, json_t *co
 	}
 	snprintf(outgoing->token_text, sizeof(outgoing->token_text), "%s", token);
 	snprintf(outgoing->instance, sizeof(outgoing->instance), "%s", instance);
+	yab_log_session_begin(&outgoing->session, outgoing->vm->name, session);
+	yab_job_set_session(outgoing->job, yab_log_session_of(outgoing->vm->name));
 	outgoing->prepared = true;
 	yab_outgoing_perform(outgoing);
 }
@@ -549,7 +552,7 @@ static void yab_outgoing_confirm(struct yab_outgoing *outgoing)
 
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_CONFIRMING);
 	yab_outgoing_phase(outgoing, YAB_JOB_CONFIRM);
-	yab_supply_free(outgoing->supply);
+	yab_supply_free(outgoing->supply, false);
 	outgoing->supply = NULL;
 	if (!vm->qemu) {
 		yab_outgoing_confirmed(outgoing);

@@ -522,7 +522,7 @@ const struct yab_store_statistics *yab_pager_statistics(const struct yab_pager *
 	return &pager->store.statistics;
 }
 
-const struct yab_histogram *yab_pager_latency(const struct yab_pager *pager)
+const struct yab_histogram *yab_pager_latency(const struct yab_pager *pager, enum yab_wait wait)
 {
-	return &pager->store.latency;
+	return &pager->store.waits[wait];
 }

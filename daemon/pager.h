@@ -72,7 +72,6 @@ void yab_pager_limit(struct yab_pager *pager, uint64_t bandwidth);
 bool yab_pager_is_complete(const struct yab_pager *pager);
 bool yab_pager_has_connections(const struct yab_pager *pager);
 const struct yab_store_statistics *yab_pager_statistics(const struct yab_pager *pager);
-/* From the first touch of a page to its declaration. */
-const struct yab_histogram *yab_pager_latency(const struct yab_pager *pager);
+const struct yab_histogram *yab_pager_latency(const struct yab_pager *pager, enum yab_wait wait);
 
 #endif /* YAB_DAEMON_PAGER_H */

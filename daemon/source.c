@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -30,6 +31,7 @@ struct yab_source_request {
 	uint64_t page;
 	uint64_t count;
 	bool is_survey;
+	uint64_t read_ns;	/* CLOCK_MONOTONIC; 0: not timed */
 };
 
 /*
@@ -44,6 +46,7 @@ struct yab_source_link {
 
 	uint8_t input[YAB_SOURCE_INPUT];
 	size_t input_size;
+	uint64_t read_ns;	/* when there was input last; 0: it is not timed */
 	struct yab_source_request queue[YAB_SOURCE_QUEUE];
 	unsigned int head;	/* free running; places are modulo YAB_SOURCE_QUEUE */
 	unsigned int tail;
@@ -57,6 +60,7 @@ struct yab_source_link {
 	uint64_t hole;
 	uint64_t hole_end;
 	bool is_survey;		/* what is being answered */
+	uint64_t timed_ns;	/* when it was read; 0: it is not timed, or no more */
 
 	/* The frame being written. */
 	uint8_t header[YAB_WIRE_HEADER_SIZE];
@@ -92,9 +96,18 @@ struct yab_source {
 	struct yab_source_link urgent;
 	struct yab_source_link bulks[YAB_WIRE_BULKS_MAX];
 	struct yab_source_statistics statistics;
+	struct yab_histogram service;
 	yab_source_lost_cb lost;
 	void *arg;
 };
+
+static uint64_t yab_source_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
 
 static bool yab_source_is_full(const struct yab_source_link *link)
 {
@@ -179,6 +192,7 @@ static bool yab_source_parse(struct yab_source_link *link)
 		request->page = header.page;
 		request->count = header.count;
 		request->is_survey = header.type == YAB_WIRE_SURVEY;
+		request->read_ns = link->read_ns;
 		link->tail++;
 		used += YAB_WIRE_HEADER_SIZE;
 		if (link->socket.role == YAB_WIRE_URGENT)
@@ -250,6 +264,7 @@ static bool yab_source_next_request(struct yab_source_link *link)
 	link->at = request->page;
 	link->end = request->page + request->count;
 	link->is_survey = request->is_survey;
+	link->timed_ns = request->read_ns;
 	if (link->is_survey)
 		return true;
 	/* In a large hole nobody asks the kernel. */
@@ -359,6 +374,13 @@ static void yab_source_survey(struct yab_source_link *link)
 	yab_source_put_header(link, &header);
 }
 
+/* The first header of the answer is with the socket: what follows is the network. */
+static void yab_source_time(struct yab_source_link *link)
+{
+	yab_histogram_record(&link->source->service, (yab_source_now() - link->timed_ns) / 1000);
+	link->timed_ns = 0;
+}
+
 /* Writes a slice at most, and waits for room if something is left after it. */
 static void yab_source_write(struct yab_source_link *link)
 {
@@ -377,6 +399,8 @@ static void yab_source_write(struct yab_source_link *link)
 					    size, more);
 			if (n > 0)
 				link->header_left -= (size_t)n;
+			if (!link->header_left && link->timed_ns)
+				yab_source_time(link);
 		} else if (link->payload_left) {
 			n = yab_socket_send_file(&link->socket, link->source->memory_fd,
 						 link->payload,
@@ -448,6 +472,8 @@ static void yab_source_on_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	link->input_size += (size_t)n;
+	if (link->socket.role == YAB_WIRE_URGENT)
+		link->read_ns = yab_source_now();
 	if (!yab_source_parse(link))
 		return;
 	/* When room is awaited already, that callback writes: one slice a turn. */
@@ -572,4 +598,9 @@ bool yab_source_is_in_use(const struct yab_source *source)
 const struct yab_source_statistics *yab_source_statistics(const struct yab_source *source)
 {
 	return &source->statistics;
+}
+
+const struct yab_histogram *yab_source_service(const struct yab_source *source)
+{
+	return &source->service;
 }

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "histogram.h"
 #include "wire.h"
 
 /*
@@ -64,5 +65,7 @@ void yab_source_serve(struct yab_source *source);
 bool yab_source_is_in_use(const struct yab_source *source);
 
 const struct yab_source_statistics *yab_source_statistics(const struct yab_source *source);
+/* From reading an urgent request to handing the header of its answer to the socket. */
+const struct yab_histogram *yab_source_service(const struct yab_source *source);
 
 #endif /* YAB_DAEMON_SOURCE_H */

@@ -75,7 +75,7 @@ struct yab_store {
 	size_t range_count;
 
 	struct yab_touches touches;
-	struct yab_histogram latency;	/* from the first touch to the declaration */
+	struct yab_histogram waits[YAB_WAITS];
 	struct yab_store_statistics statistics;
 	uint8_t buffer[YAB_STORE_BUFFER];	/* between a recvmsg() and its write */
 };

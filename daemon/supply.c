@@ -12,6 +12,7 @@
 #include "child.h"
 #include "handshake.h"
 #include "log.h"
+#include "statistics.h"
 #include "worker.h"
 
 /* Each try waits twice as long, until statistics show that pages flow again. */
@@ -64,6 +65,7 @@ struct yab_supply {
 	unsigned int link_count;
 	struct event *respawn;
 	bool linked, serving, persistent;
+	struct yab_statistics statistics;
 };
 
 static void yab_supply_lost_worker(struct yab_supply *supply, const char *error);
@@ -193,10 +195,17 @@ static void yab_link_connect(evutil_socket_t fd, short what, void *arg)
 /* An open connection is lost, whichever side noticed. */
 static void yab_link_down(struct yab_link *link, const char *error)
 {
+	bool was_up;
+
 	/* One that is being made anew already: this is news of the old one. */
 	if (link->state != YAB_LINK_UP && link->state != YAB_LINK_OPENING)
 		return;
+	was_up = link->state == YAB_LINK_UP;
 	yab_link_set_state(link, YAB_LINK_DOWN);
+	if (was_up && link->supply->persistent) {
+		yab_statistics_lost_connection(&link->supply->statistics);
+		link->supply->ops->statistics(link->supply->statistics.now, link->supply->arg);
+	}
 	yab_link_lost(link, error);
 }
 
@@ -273,8 +282,8 @@ static void yab_supply_message(json_t *message, const int *fds, size_t fd_count,
 	} else if (type && !strcmp(type, "statistics")) {
 		for (unsigned int i = 0; i < supply->link_count; i++)
 			supply->links[i].retry_ms = YAB_SUPPLY_RETRY_MIN_MS;
-		json_object_del(message, "type");
-		supply->ops->statistics(message, supply->arg);
+		yab_statistics_take(&supply->statistics, message);
+		supply->ops->statistics(supply->statistics.now, supply->arg);
 	} else if (type && !strcmp(type, "open")) {
 		link = yab_supply_link(supply, yab_wire_role_named(role), index);
 		if (link)
@@ -309,7 +318,6 @@ static void yab_supply_fail(struct yab_supply *supply, const char *error)
 
 static int yab_supply_spawn(struct yab_supply *supply, char *error, size_t error_size)
 {
-	json_t *start;
 	pid_t pid;
 
 	pid = yab_worker_spawn(supply->base, yab_supply_message, supply, &supply->worker);
@@ -325,9 +333,10 @@ static int yab_supply_spawn(struct yab_supply *supply, char *error, size_t error
 			 strerror(errno));
 		goto err_worker;
 	}
-	start = json_pack("{s:s, s:s, s:s, s:I}", "type", "start", "side", "source", "vm",
-			  supply->vm, "pages", (json_int_t)supply->pages);
-	if (yab_channel_send(supply->worker, start, &supply->memory_fd, 1) < 0 ||
+	if (yab_channel_send(supply->worker,
+			     yab_worker_start_message("source", supply->vm, supply->pages,
+						      NULL, true),
+			     &supply->memory_fd, 1) < 0 ||
 	    (supply->serving && yab_supply_serve(supply) < 0)) {
 		snprintf(error, error_size, "cannot tell the source's page worker what to do: %s",
 			 strerror(errno));
@@ -368,6 +377,8 @@ static void yab_supply_lost_worker(struct yab_supply *supply, const char *error)
 	yab_supply_drop_worker(supply);
 	yab_supply_unlink_all(supply);
 	yab_log_error(supply->vm, "%s; another one is started", text);
+	yab_statistics_lost_worker(&supply->statistics);
+	supply->ops->statistics(supply->statistics.now, supply->arg);
 	evtimer_add(supply->respawn, &pause);
 }
 
@@ -412,17 +423,21 @@ struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dn
 err_memory:
 	snprintf(error, error_size, "out of memory");
 err_supply:
-	yab_supply_free(supply);
+	yab_supply_free(supply, false);
 	return NULL;
 }
 
-void yab_supply_free(struct yab_supply *supply)
+void yab_supply_free(struct yab_supply *supply, bool goes_on)
 {
 	if (!supply)
 		return;
+	/* What cannot be told is seen when the channel ends, a little less quietly. */
+	if (!goes_on && supply->worker)
+		yab_channel_send(supply->worker, json_pack("{s:s}", "type", "end"), NULL, 0);
 	for (unsigned int i = 0; i < supply->link_count; i++)
 		yab_link_release(&supply->links[i]);
 	yab_supply_drop_worker(supply);
+	yab_statistics_release(&supply->statistics);
 	if (supply->respawn)
 		event_free(supply->respawn);
 	free(supply);

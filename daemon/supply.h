@@ -13,6 +13,7 @@
 #include <event2/dns.h>
 #include <event2/event.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,7 @@ struct yab_supply;
 /* No callback comes from within a call. */
 struct yab_supply_ops {
 	void (*linked)(void *arg);	/* all connections are open, first time */
+	/* As worker.h lists them, over all workers that there were. Borrowed. */
 	void (*statistics)(json_t *statistics, void *arg);
 	/* The last one; may free the supply. Only before yab_supply_persist(). */
 	void (*failed)(const char *error, void *arg);
@@ -41,7 +43,11 @@ struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dn
 				  const uint8_t token[YAB_WIRE_TOKEN_SIZE], unsigned int bulks,
 				  const struct yab_supply_ops *ops, void *arg, char *error,
 				  size_t error_size);
-void yab_supply_free(struct yab_supply *supply);
+/*
+ * A worker that serves goes on by itself if @goes_on, as long as it has connections. Else
+ * nobody needs its pages any more, and the connections end without a warning.
+ */
+void yab_supply_free(struct yab_supply *supply, bool goes_on);
 /* The guest is stopped: pages may be read from now on. 0, or -1 with errno. */
 int yab_supply_serve(struct yab_supply *supply);
 void yab_supply_persist(struct yab_supply *supply);

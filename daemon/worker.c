@@ -21,6 +21,7 @@
 #include "sandbox.h"
 #include "socket.h"
 #include "source.h"
+#include "statistics.h"
 #include "tls.h"
 #include "token.h"
 #include "worker.h"
@@ -67,6 +68,7 @@ struct yab_worker {
 	bool confined;			/* enters a sandbox when it is started */
 
 	char *vm;
+	struct yab_log_session session;
 	int memory_fd;
 	int pager_fd;
 	uint64_t pages;
@@ -141,7 +143,7 @@ static json_t *yab_worker_source_statistics(const struct yab_worker *worker)
 {
 	const struct yab_source_statistics *now = yab_source_statistics(worker->source);
 
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
 			 "type", "statistics",
 			 "pages", (json_int_t)worker->pages,
 			 "bytes", (json_int_t)now->bytes,
@@ -150,23 +152,24 @@ static json_t *yab_worker_source_statistics(const struct yab_worker *worker)
 			 "urgent_requests", (json_int_t)now->urgent_requests,
 			 "bulk_requests", (json_int_t)now->bulk_requests,
 			 "urgent_pages", (json_int_t)now->urgent_pages,
-			 "bulk_pages", (json_int_t)now->bulk_pages);
+			 "bulk_pages", (json_int_t)now->bulk_pages,
+			 "service_us",
+			 yab_statistics_histogram(yab_source_service(worker->source)));
 }
+
+static const char * const yab_worker_waits[YAB_WAITS] = {
+	[YAB_WAIT_FAULT] = "fault_us",
+	[YAB_WAIT_QUEUE] = "queue_us",
+	[YAB_WAIT_ROUND_TRIP] = "round_trip_us",
+	[YAB_WAIT_INSTALL] = "install_us",
+};
 
 static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
 {
 	const struct yab_store_statistics *now = yab_pager_statistics(worker->pager);
-	const struct yab_histogram *latency = yab_pager_latency(worker->pager);
+	json_t *json;
 
-	json_t *fault_us;
-
-	fault_us = json_pack("{s:I, s:I, s:I, s:I}",
-			     "count", (json_int_t)latency->count,
-			     "p50", (json_int_t)yab_histogram_quantile(latency, 500),
-			     "p99", (json_int_t)yab_histogram_quantile(latency, 990),
-			     "max", (json_int_t)latency->max);
-	/* A NULL fault_us makes for a NULL here. */
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+	json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "type", "statistics",
 			 "pages", (json_int_t)worker->pages,
 			 "bytes", (json_int_t)now->bytes,
@@ -178,8 +181,11 @@ static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
 			 "bulk_pages", (json_int_t)now->bulk_pages,
 			 "duplicate_pages", (json_int_t)now->duplicate_pages,
 			 "prefetched_pages", (json_int_t)now->prefetched_pages,
-			 "wasted_pages", (json_int_t)now->wasted_pages,
-			 "fault_us", fault_us);
+			 "wasted_pages", (json_int_t)now->wasted_pages);
+	for (int i = 0; i < YAB_WAITS; i++)
+		json_object_set_new(json, yab_worker_waits[i],
+				    yab_statistics_histogram(yab_pager_latency(worker->pager, i)));
+	return json;
 }
 
 /* If they changed. False if they could not be sent: they go with the next ones. */
@@ -313,6 +319,9 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 	}
 	is_source = !strcmp(side, "source");
 	worker->vm = strdup(vm);	/* without memory for it the log does without */
+	yab_log_session_begin(&worker->session, worker->vm,
+			      json_string_value(json_object_get(message, "session")));
+	yab_log_set_debug(json_is_true(json_object_get(message, "debug")));
 	worker->pages = (uint64_t)pages;
 	worker->memory_fd = yab_worker_take_fd(fds, fd_count, 0);
 	if (is_source) {
@@ -517,6 +526,8 @@ static void yab_worker_on_message(json_t *message, const int *fds, size_t fd_cou
 		yab_worker_take_connection(worker, message, own, fd_count);
 	else if (type && !strcmp(type, "serve") && worker->source)
 		yab_source_serve(worker->source);
+	else if (type && !strcmp(type, "end"))
+		yab_worker_leave(worker, EXIT_SUCCESS);
 	else if (type && !strcmp(type, "limit") && worker->pager)
 		yab_worker_limit(worker, message);
 	else if (type && !strcmp(type, "sweep") && worker->pager)
@@ -592,6 +603,7 @@ int yab_worker_main(bool confined)
 		close(worker.memory_fd);
 	if (worker.pager_fd >= 0)
 		close(worker.pager_fd);
+	yab_log_session_end(&worker.session);
 	free(worker.vm);
 free_tick:
 	event_free(worker.tick);
@@ -601,6 +613,15 @@ free_base:
 	event_base_free(worker.base);
 out:
 	return worker.status;
+}
+
+json_t *yab_worker_start_message(const char *side, const char *vm, uint64_t pages,
+				 const char *policy, bool sweep)
+{
+	return json_pack("{s:s, s:s, s:s, s:I, s:s*, s:o*, s:s*, s:b}", "type", "start", "side",
+			 side, "vm", vm, "pages", (json_int_t)pages, "policy", policy, "sweep",
+			 sweep ? NULL : json_false(), "session", yab_log_session_of(vm), "debug",
+			 yab_log_is_debug());
 }
 
 /* In the child, between fork() and exec(): system calls only. */

@@ -9,7 +9,8 @@
  *   {"type": "start", "side": "destination", "vm": NAME, "pages": N[, "policy": SPEC]
  *    [, "sweep": false]}			fds: memory[, pager]
  *	The policy is the order of bulk pages, see policy.h. What the region has already is
- *	taken over.
+ *	taken over. Both may have "session", the name of the migration in the log, and
+ *	"debug": true, to log more.
  *	It then enters its sandbox (sandbox.h), where it stays to its end.
  *   {"type": "connection", "role": "urgent"|"bulk", "index": N, "token": HEX,
  *    "tls": true|false, "name": NAME, "host": HOST}	fds: socket[, credentials if "tls"]
@@ -22,6 +23,7 @@
  *				read from now on. Requests wait until then.
  *   {"type": "limit", "bandwidth": N}	destination only: bytes a second for the sweep,
  *				0 for no limit
+ *   {"type": "end"}		nobody needs what is here any more: leave with 0
  *
  * Worker to supervisor:
  *   {"type": "statistics", ...}	see below; on change, at most 5 a second,
@@ -40,16 +42,24 @@
  *
  * Fields of "statistics" (integers; bytes and microseconds):
  *   both sides: pages, bytes (payload of PAGES frames), zero_pages, data_pages
- *   source: urgent_requests, bulk_requests, urgent_pages, bulk_pages
+ *   source: urgent_requests, bulk_requests, urgent_pages, bulk_pages,
+ *     service_us: from reading an urgent request to handing the header of its answer
+ *     to the socket
  *   destination: present, faults, urgent_pages, bulk_pages, duplicate_pages,
  *     prefetched_pages, wasted_pages (see policy.h),
- *     fault_us: {"count", "p50", "p99", "max"}  time from the first touch of a
- *     page to its declaration
+ *     fault_us: from the first touch of a page to its declaration, and its parts
+ *     (touch.h): queue_us, round_trip_us, install_us
+ *   What ends in _us is a histogram as statistics.h has it. The time in the network is
+ *   round_trip_us less service_us, as distributions (or sums), not for a single fault: no
+ *   clock is shared, and no time goes over the wire.
+ * The supervisor of each side adds connections_lost and workers_replaced.
  */
 #ifndef YAB_DAEMON_WORKER_H
 #define YAB_DAEMON_WORKER_H
 
+#include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "channel.h"
@@ -86,5 +96,12 @@ int yab_worker_connect(struct yab_channel *channel, const struct yab_worker_conn
 
 /* main() of a worker: returns its exit status. */
 int yab_worker_main(bool confined);
+
+/*
+ * "start", without its descriptors; NULL without memory. @side as above. @policy (NULL: the
+ * default) and @sweep are the destination's.
+ */
+json_t *yab_worker_start_message(const char *side, const char *vm, uint64_t pages,
+				 const char *policy, bool sweep);
 
 #endif /* YAB_DAEMON_WORKER_H */

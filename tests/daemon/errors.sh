@@ -70,13 +70,15 @@ describe() {
 	JSON
 }
 
-# daemon SIDE [OPTION...]: starts it on a port that is free, which goes to \$port
+# daemon SIDE [OPTION...]: starts it on ports that are free, which go to \$port and \$metrics
 daemon() {
 	mkdir -p "$work/$1/vms"
 	for _ in 1 2 3 4 5 6 7 8; do
 		port=$((20000 + RANDOM % 20000))
 		: >"$work/$1.log"
+		metrics=$((20000 + RANDOM % 20000))
 		"$bin/yabusamed" --debug --listen "${listen_on:-127.0.0.1}:$port" \
+			--metrics "127.0.0.1:$metrics" \
 			--run-dir "$work/$1/run" --vm-dir "$work/$1/vms" "${@:2}" 2>>"$work/$1.log" &
 		daemon_pid=$!
 		for _ in $(seq 100); do
@@ -178,7 +180,7 @@ for vm in private memfd other; do
 done
 
 daemon a
-pid_a=$daemon_pid port_a=$port
+pid_a=$daemon_pid port_a=$port metrics_a=$metrics
 daemon b
 pid_b=$daemon_pid port_b=$port
 b=127.0.0.1:$port_b
@@ -270,6 +272,52 @@ refuses "an address that is none" "cannot listen on\|is no ADDRESS" \
 refuses "a policy that is none" "forward=N" \
 	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --policy forward=-1
 refuses "an operand" "is no option" timeout 60 "$bin/yabusamed" now
+
+for address in 0.0.0.0:9464 192.0.2.1:9464 127.0.0.1 localhost:9464; do
+	refuses "metrics on $address" "give 127.0.0.1:PORT\|is no ADDRESS:PORT" \
+		timeout 60 "$bin/yabusamed" --run-dir "$work/c" --metrics "$address"
+done
+refuses "metrics on a port in use" "--metrics: cannot listen on" \
+	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --metrics "127.0.0.1:$port_b"
+refuses "a watch of what is no job" "goes with jobinfo" on a list --watch
+refuses "a watch without a job" "no migration" on a jobinfo nosuch --watch
+
+# http METHOD PATH: the answer of the first daemon
+http() {
+	exec 3<>"/dev/tcp/127.0.0.1/$metrics_a" || return
+	printf '%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n' "$1" "$2" >&3
+	timeout 60 tr -d '\r' <&3
+	exec 3>&-
+}
+
+# answers NAME PATTERN METHOD PATH: a line of the answer matches
+answers() {
+	local answer
+
+	answer=$(http "$3" "$4")
+	if grep -q -- "$2" <<<"$answer"; then
+		ok "$1"
+	else
+		not_ok "$1" "no \"$2\" in:" "${answer:0:1000}"
+	fi
+}
+
+answers "metrics" '^HTTP/1.1 200 ' GET /metrics
+answers "metrics as OpenMetrics" \
+	'^Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8$' GET /metrics
+answers "metrics to their end" '^# EOF$' GET /metrics
+answers "metrics of a migration that failed" \
+	'^yabusame_job_state{vm="sizes",direction="outgoing",yabusame_job_state="failed"} 1$' \
+	GET /metrics
+answers "another path than /metrics" '^HTTP/1.1 404 ' GET /
+answers "another method than GET" '^HTTP/1.1 405 ' POST /metrics
+for want in 'info sizes: migration to' 'warning sizes: migration to'; do
+	if grep -q "^yabusamed\[$pid_a\] $want" "$work/a.log"; then
+		ok "lines name their VM: $want"
+	else
+		not_ok "lines name their VM: $want" "$(tail -20 "$work/a.log")"
+	fi
+done
 
 # TLS: what is missing or wrong at the start.
 starts_not() {

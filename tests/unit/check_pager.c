@@ -255,7 +255,7 @@ START_TEST(urgent_while_bulk_is_stuck)
 	ck_assert_uint_eq(statistics->faults, 1);
 	ck_assert_uint_eq(statistics->urgent_pages, 1);
 	ck_assert_uint_eq(statistics->present, 1);
-	ck_assert_uint_eq(yab_pager_latency(pager)->count, 1);
+	ck_assert_uint_eq(yab_pager_latency(pager, YAB_WAIT_FAULT)->count, 1);
 	script_expect_silence(bulk);
 }
 END_TEST

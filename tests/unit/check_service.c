@@ -330,6 +330,22 @@ static void expect_guest_is_whole(void)
 			  statistics->present + statistics->duplicate_pages);
 }
 
+/* What is split adds up, and no more faults have parts than there are. */
+static void expect_parts(void)
+{
+	const struct yab_histogram *fault = yab_pager_latency(pager, YAB_WAIT_FAULT);
+	const struct yab_histogram *queue = yab_pager_latency(pager, YAB_WAIT_QUEUE);
+	uint64_t sum = 0;
+
+	ck_assert_uint_gt(queue->count, 0);
+	ck_assert_uint_le(queue->count, fault->count);
+	for (int wait = YAB_WAIT_QUEUE; wait < YAB_WAITS; wait++) {
+		ck_assert_uint_eq(yab_pager_latency(pager, wait)->count, queue->count);
+		sum += yab_pager_latency(pager, wait)->sum;
+	}
+	ck_assert_uint_le(sum, fault->sum);
+}
+
 /* The guest touches pages at random and writes to each page as soon as it may. */
 START_TEST(busy_guest)
 {
@@ -344,7 +360,8 @@ START_TEST(busy_guest)
 	event_base_dispatch(base);
 	expect_guest_is_whole();
 	ck_assert_uint_gt(statistics->urgent_pages, 20);
-	ck_assert_uint_gt(yab_pager_latency(pager)->count, 20);
+	ck_assert_uint_gt(yab_pager_latency(pager, YAB_WAIT_FAULT)->count, 20);
+	expect_parts();
 	ck_assert_int_eq(losses, 0);
 }
 END_TEST
@@ -363,6 +380,7 @@ START_TEST(busy_guest_and_broken_connections)
 	make_pager(pager_fd);
 	event_base_dispatch(base);
 	expect_guest_is_whole();
+	expect_parts();
 	ck_assert_int_gt(losses, 5);
 }
 END_TEST
@@ -389,7 +407,14 @@ START_TEST(faults_alone)
 	expect_guest_is_whole();
 	ck_assert_uint_eq(statistics->urgent_pages, PAGES);
 	ck_assert_uint_eq(yab_source_statistics(source)->urgent_requests, PAGES);
-	ck_assert_uint_eq(yab_pager_latency(pager)->count, PAGES);
+	/* Every one of them was asked for after it was touched. */
+	for (int wait = 0; wait < YAB_WAITS; wait++)
+		ck_assert_uint_eq(yab_pager_latency(pager, wait)->count, PAGES);
+	expect_parts();
+	ck_assert_uint_eq(yab_source_service(source)->count, PAGES);
+	/* The source's time is within the round trips; each is rounded down by itself. */
+	ck_assert_uint_le(yab_source_service(source)->sum,
+			  yab_pager_latency(pager, YAB_WAIT_ROUND_TRIP)->sum + PAGES);
 }
 END_TEST
 

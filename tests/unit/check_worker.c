@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../daemon/histogram.h"
+#include "../../daemon/log.h"
 #include "../../daemon/worker.h"
 #include "certificates.h"
 #include "script.h"
@@ -223,8 +225,16 @@ START_TEST(whole_migration)
 	fault_us = json_object_get(destination.statistics, "fault_us");
 	ck_assert(json_is_integer(json_object_get(fault_us, "count")));
 	ck_assert(json_is_integer(json_object_get(fault_us, "p50")));
+	ck_assert(json_is_integer(json_object_get(fault_us, "p90")));
 	ck_assert(json_is_integer(json_object_get(fault_us, "p99")));
+	ck_assert(json_is_integer(json_object_get(fault_us, "sum")));
 	ck_assert(json_is_integer(json_object_get(fault_us, "max")));
+	ck_assert_uint_eq(json_array_size(json_object_get(fault_us, "buckets")),
+			  YAB_HISTOGRAM_COARSE);
+	ck_assert(json_is_object(json_object_get(destination.statistics, "queue_us")));
+	ck_assert(json_is_object(json_object_get(destination.statistics, "round_trip_us")));
+	ck_assert(json_is_object(json_object_get(destination.statistics, "install_us")));
+	ck_assert(json_is_object(json_object_get(source.statistics, "service_us")));
 	ck_assert_int_eq(number(&source, "bytes"), PAGES / 2 * SCRIPT_PAGE);
 	ck_assert_int_eq(number(&source, "data_pages"), PAGES / 2);
 	ck_assert_int_eq(number(&source, "zero_pages"), PAGES / 2);
@@ -512,6 +522,81 @@ START_TEST(inherits_nothing)
 }
 END_TEST
 
+/* Sends stderr, also that of workers to come, to where @reader reads; returns the old one. */
+static int catch_log(int *reader)
+{
+	const int old = dup(STDERR_FILENO);
+	int ends[2];
+
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	ck_assert_int_eq(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+	close(ends[1]);
+	*reader = ends[0];
+	return old;
+}
+
+/* What was logged: nobody may have the other end any more. */
+static const char *caught_log(int reader)
+{
+	static char text[65536];
+	size_t size = 0;
+	ssize_t n;
+
+	while ((n = read(reader, text + size, sizeof(text) - 1 - size)) > 0)
+		size += (size_t)n;
+	ck_assert_int_eq(n, 0);
+	text[size] = '\0';
+	close(reader);
+	return text;
+}
+
+static void send_start(struct worker *worker, const char *side, int fd)
+{
+	ck_assert_int_eq(yab_channel_send(worker->channel,
+					  yab_worker_start_message(side, "test", PAGES, NULL, true),
+					  &fd, 1),
+			 0);
+}
+
+/*
+ * Both sides' lines have the name of the migration; and when it is complete, the end of its
+ * connections is no warning on either.
+ */
+START_TEST(quiet_end)
+{
+	struct yab_log_session session = { .vm = NULL };
+	int reader, old;
+	const char *log;
+
+	old = catch_log(&reader);
+	yab_log_session_begin(&session, "test", "0123abcd");
+	yab_log_set_debug(true);
+	spawn(&source);
+	spawn(&destination);
+	ck_assert_int_eq(dup2(old, STDERR_FILENO), STDERR_FILENO);
+	send_start(&source, "source", here.fd);
+	send_start(&destination, "destination", there.fd);
+	connect_workers("urgent");
+	connect_workers("bulk");
+	serve(&source);
+	while (!destination.complete)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	/* As the supervisor does, when the destination says that it has all pages. */
+	ck_assert_int_eq(yab_channel_send(source.channel, json_pack("{s:s}", "type", "end"), NULL,
+					  0), 0);
+	hang_up(&source);
+	expect_exit(&source, 0);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	log = caught_log(reader);
+	ck_assert_ptr_nonnull(strstr(log, " info test 0123abcd: all "));
+	ck_assert_msg(!strstr(log, "warning") && !strstr(log, "error"), "%s", log);
+	yab_log_session_end(&session);
+	yab_log_set_debug(false);
+	close(old);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	Suite *suite;
@@ -534,6 +619,7 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tcase, bad_start, 0, 8);
 	tcase_add_test(tcase, odd_messages);
 	tcase_add_test(tcase, inherits_nothing);
+	tcase_add_test(tcase, quiet_end);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }
