@@ -23,8 +23,9 @@
 struct yab_demand;
 
 /*
- * A callback may come from within yab_demand_persist(), never from another call. The demand may be freed from within interrupted() and ended() only,
- * and from interrupted() only before yab_demand_persist().
+ * A callback may come from within yab_demand_persist(), never from another call. The
+ * demand may be freed from within interrupted() and ended() only, and from interrupted()
+ * only before yab_demand_persist().
  */
 struct yab_demand_ops {
 	/* Counters as worker.h lists them, over all workers that there were. Borrowed. */
