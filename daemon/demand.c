@@ -46,10 +46,12 @@ struct yab_demand {
 
 	enum yab_demand_state state;
 	bool persistent;
+	bool sweeps;
 	struct yab_channel *worker;	/* NULL: not to be talked to */
 	struct yab_child *child;	/* NULL: reaped */
 	struct event *restart;
 	int retry_ms;
+	json_int_t present;		/* pages, the last time that they were told */
 	uint64_t bandwidth;
 	const char *policy;
 
@@ -82,9 +84,13 @@ static void yab_demand_add_up(struct yab_demand *demand, json_t *statistics)
 
 static void yab_demand_take_statistics(struct yab_demand *demand, json_t *statistics)
 {
+	const json_int_t present = json_integer_value(json_object_get(statistics, "present"));
+
 	json_object_del(statistics, "type");
 	yab_demand_add_up(demand, statistics);
-	demand->retry_ms = YAB_DEMAND_RETRY_MIN_MS;
+	if (present > demand->present)
+		demand->retry_ms = YAB_DEMAND_RETRY_MIN_MS;
+	demand->present = present;
 	json_decref(demand->statistics);
 	demand->statistics = json_incref(statistics);
 	demand->ops->statistics(statistics, demand->arg);
@@ -218,7 +224,7 @@ static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_
 	 */
 	start = json_pack("{s:s, s:s, s:s, s:I, s:s*, s:b}", "type", "start", "side",
 			  "destination", "vm", demand->vm, "pages", (json_int_t)demand->pages,
-			  "policy", demand->policy, "sweep", demand->persistent);
+			  "policy", demand->policy, "sweep", demand->sweeps);
 	if (yab_channel_send(demand->worker, start, fds, 2) < 0)
 		return -1;
 	if (!demand->bandwidth)
@@ -364,6 +370,11 @@ void yab_demand_persist(struct yab_demand *demand)
 	demand->persistent = true;
 	if (demand->state == YAB_DEMAND_REAPING && !demand->child)
 		yab_demand_rest(demand);
+}
+
+void yab_demand_sweep(struct yab_demand *demand)
+{
+	demand->sweeps = true;
 	if (demand->worker &&
 	    yab_channel_send(demand->worker, json_pack("{s:s}", "type", "sweep"), NULL, 0) < 0)
 		yab_demand_interrupt(demand, "the page worker cannot be told to sweep");

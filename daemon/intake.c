@@ -107,6 +107,12 @@ void yab_intake_await_data(struct yab_intake *intake, bool on)
 		yab_intake_lose(intake, "no memory to wait for it");
 }
 
+void yab_intake_go_on(struct yab_intake *intake)
+{
+	if (intake->state == YAB_INTAKE_ZERO)
+		event_active(&intake->socket.readable, EV_READ, 0);
+}
+
 bool yab_intake_is_full(const struct yab_intake *intake)
 {
 	return yab_requests_is_full(&intake->requests);

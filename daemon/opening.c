@@ -80,12 +80,13 @@ static void yab_opening_enter(struct yab_opening *opening, enum yab_opening_step
 	opening->done = 0;
 }
 
-/* The callback comes from the event loop. */
+/* The callback comes from the event loop. Until then nothing that still comes counts. */
 static void yab_opening_settle(struct yab_opening *opening)
 {
 	struct timeval now = { 0 };
 
 	yab_opening_enter(opening, YAB_OPENING_DONE);
+	event_del(opening->io);
 	evtimer_add(opening->timer, &now);
 }
 
@@ -326,6 +327,9 @@ static void yab_opening_ready(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	/* It may have been active already when the timer settled everything. */
+	if (opening->step == YAB_OPENING_DONE)
+		return;
 	if (opening->step == YAB_OPENING_PARTING)
 		yab_opening_drain(opening);
 	else

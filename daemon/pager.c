@@ -313,8 +313,10 @@ static void yab_pager_on_readable(evutil_socket_t fd, short what, void *arg)
 		left -= n < left ? n : left;
 	}
 	yab_pager_see_survey(pager);
-	if (yab_pager_flush(pager))
-		yab_pager_pump(pager);
+	if (!yab_pager_flush(pager))
+		return;
+	yab_intake_go_on(intake);
+	yab_pager_pump(pager);
 }
 
 static void yab_pager_on_writable(evutil_socket_t fd, short what, void *arg)
@@ -333,6 +335,9 @@ static void yab_pager_on_retry(evutil_socket_t fd, short what, void *arg)
 	if (!yab_pager_flush(pager))
 		return;
 	yab_pager_await_data(pager);
+	yab_intake_go_on(&pager->urgent);
+	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
+		yab_intake_go_on(&pager->bulks[i]);
 	yab_pager_pump(pager);
 }
 

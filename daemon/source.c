@@ -14,8 +14,8 @@
 
 /* Requests that wait behind the one being answered; a power of two. */
 #define YAB_SOURCE_QUEUE	256
-/* Pages that a survey looks at in one turn (0.3 ms), and before it says how far it got. */
-#define YAB_SOURCE_SURVEY_TURN	4096
+/* Pages that a survey looks at in one turn (30 us), and before it says how far it got. */
+#define YAB_SOURCE_SURVEY_TURN	512
 #define YAB_SOURCE_SURVEY_SPAN	65536
 /* Smaller holes are not worth a frame: they are found when they are asked for. */
 #define YAB_SOURCE_SURVEY_HOLE	16
@@ -350,6 +350,7 @@ static void yab_source_survey(struct yab_source_link *link)
 static void yab_source_write(struct yab_source_link *link)
 {
 	size_t left = link->slice;
+	bool looked = false;
 	ssize_t n;
 
 	while (left) {
@@ -375,11 +376,12 @@ static void yab_source_write(struct yab_source_link *link)
 				link->payload_left -= (size_t)n;
 			}
 		} else if (link->is_survey) {
+			/* A look takes time, whether or not it makes a frame: one a turn. */
+			if (looked)
+				break;
 			yab_source_survey(link);
-			if (link->header_left)
-				continue;
-			/* Looking took time, though nothing was written. */
-			break;
+			looked = true;
+			continue;
 		} else if (link->at < link->end) {
 			yab_source_next_frame(link);
 			continue;

@@ -590,6 +590,39 @@ START_TEST(anonymous)
 }
 END_TEST
 
+/* One that never stops, whether it is being parted from or has run out of time. */
+START_TEST(flooding)
+{
+	struct yab_credentials *theirs = load(folder, YAB_CREDENTIALS_SERVER, NULL);
+	static const uint8_t flood[65536];
+	struct end server;
+	int ours, fd;
+
+	pair_over(true, &ours, &fd);
+	evutil_make_socket_nonblocking(ours);
+	end_init(&server, YAB_CREDENTIALS_SERVER, theirs);
+	server.terms.timeout_ms = 1000;
+	end_start(&server, fd);
+	if (_i) {
+		/* The start of a record that never ends: it is waited for. */
+		ck_assert_int_eq(write(ours, "\x16\x03\x01\x40\x00", 5), 5);
+		while (!server.settled) {
+			(void)!write(ours, flood, 1);
+			event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+		}
+	}
+	while (!server.settled) {
+		(void)!write(ours, flood, sizeof(flood));
+		event_base_loop(base, EVLOOP_ONCE);
+	}
+	ck_assert_int_eq(server.fd, -1);
+	ck_assert(server.error[0]);
+	end_drop(&server);
+	close(ours);
+	yab_credentials_free(theirs);
+}
+END_TEST
+
 /* Ended anywhere between. */
 START_TEST(closed_amid)
 {
@@ -1223,6 +1256,7 @@ int main(void)
 	tcase_add_loop_test(tcase, one_side_plain, 0, 2);
 	tcase_add_loop_test(tcase, no_tls, 0, GARBAGE);
 	tcase_add_loop_test(tcase, silent, 0, 2);
+	tcase_add_loop_test(tcase, flooding, 0, 2);
 	tcase_add_test(tcase, older_tls);
 	tcase_add_test(tcase, anonymous);
 	tcase_add_loop_test(tcase, closed_amid, 0, 10);
