@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "clock.h"
 #include "log.h"
 #include "region.h"
 #include "worker.h"
@@ -138,10 +139,7 @@ static void yab_demand_message(json_t *message, const int *fds, size_t fd_count,
 /* Nobody pages the region now: another worker can attach to it. */
 static void yab_demand_rest(struct yab_demand *demand)
 {
-	const struct timeval pause = {
-		.tv_sec = demand->retry_ms / 1000,
-		.tv_usec = demand->retry_ms % 1000 * 1000,
-	};
+	const struct timeval pause = yab_clock_pause((uint64_t)demand->retry_ms);
 
 	yab_demand_enter(demand, YAB_DEMAND_RESTING);
 	evtimer_add(demand->restart, &pause);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "capabilities.h"
+#include "clock.h"
 #include "demand.h"
 #include "handshake.h"
 #include "log.h"
@@ -103,10 +104,7 @@ static void yab_incoming_enter(struct yab_incoming *incoming, enum yab_incoming_
 
 static void yab_incoming_arm(struct yab_incoming *incoming, int milliseconds)
 {
-	struct timeval patience = {
-		.tv_sec = milliseconds / 1000,
-		.tv_usec = milliseconds % 1000 * 1000,
-	};
+	const struct timeval patience = yab_clock_pause((uint64_t)milliseconds);
 
 	evtimer_add(incoming->deadline, &patience);
 }

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "tls.h"
 
 #define YAB_OPENING_PARTING_SECONDS	1
@@ -348,10 +349,7 @@ static int yab_opening_await(struct yab_opening *opening)
 
 static int yab_opening_arm(struct yab_opening *opening)
 {
-	struct timeval patience = {
-		.tv_sec = opening->timeout_ms / 1000,
-		.tv_usec = opening->timeout_ms % 1000 * 1000,
-	};
+	const struct timeval patience = yab_clock_pause((uint64_t)opening->timeout_ms);
 
 	opening->timer = evtimer_new(opening->base, yab_opening_timer, opening);
 	/* There is room to write at once: so the event loop takes the first step. */

@@ -19,6 +19,8 @@
 #define YAB_SOURCE_SURVEY_SPAN	65536
 /* Smaller holes are not worth a frame: they are found when they are asked for. */
 #define YAB_SOURCE_SURVEY_HOLE	16
+/* One urgent connection, and the bulk ones. */
+#define YAB_SOURCE_LINKS	(1 + YAB_WIRE_BULKS_MAX)
 /* Frames that are taken from the socket at once. An ERROR must fit with its text. */
 #define YAB_SOURCE_INPUT	(64 * YAB_WIRE_HEADER_SIZE)
 
@@ -82,8 +84,7 @@ struct yab_source {
 	const uint8_t *memory;	/* read only where the file has data: see is_zero() */
 	uint64_t pages;
 	enum yab_source_state state;
-	struct yab_source_link urgent;
-	struct yab_source_link bulks[YAB_WIRE_BULKS_MAX];
+	struct yab_source_link links[YAB_SOURCE_LINKS];	/* the urgent one first */
 	struct yab_source_statistics statistics;
 	yab_source_lost_cb lost;
 	void *arg;
@@ -482,9 +483,10 @@ struct yab_source *yab_source_new(struct event_base *base, const char *vm, int m
 	source->state = YAB_SOURCE_WAITING;
 	source->lost = lost;
 	source->arg = arg;
-	yab_source_link_init(&source->urgent, source, YAB_WIRE_URGENT, 0, YAB_SOURCE_URGENT_SLICE);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_source_link_init(&source->bulks[i], source, YAB_WIRE_BULK, i,
+	yab_source_link_init(&source->links[0], source, YAB_WIRE_URGENT, 0,
+			     YAB_SOURCE_URGENT_SLICE);
+	for (unsigned int i = 1; i < YAB_SOURCE_LINKS; i++)
+		yab_source_link_init(&source->links[i], source, YAB_WIRE_BULK, i - 1,
 				     YAB_SOURCE_BULK_SLICE);
 	return source;
 
@@ -497,9 +499,8 @@ void yab_source_free(struct yab_source *source)
 {
 	if (!source)
 		return;
-	yab_source_reset(&source->urgent);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_source_reset(&source->bulks[i]);
+	for (unsigned int i = 0; i < YAB_SOURCE_LINKS; i++)
+		yab_source_reset(&source->links[i]);
 	munmap((void *)source->memory, source->pages * YAB_WIRE_PAGE_SIZE);
 	free(source);
 }
@@ -515,7 +516,7 @@ int yab_source_connect(struct yab_source *source, enum yab_wire_role role, unsig
 		errno = EINVAL;
 		return -1;
 	}
-	link = role == YAB_WIRE_URGENT ? &source->urgent : &source->bulks[index];
+	link = &source->links[role == YAB_WIRE_URGENT ? 0 : 1 + index];
 	yab_source_reset(link);
 	if (yab_socket_open(&link->socket, source->base, fd, ssl, yab_source_on_readable,
 			    yab_source_on_writable, link) < 0)
@@ -539,19 +540,18 @@ void yab_source_serve(struct yab_source *source)
 	if (!yab_source_moves[source->state][YAB_SOURCE_SERVING])
 		return;
 	source->state = YAB_SOURCE_SERVING;
-	yab_source_link_serve(&source->urgent);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_source_link_serve(&source->bulks[i]);
+	for (unsigned int i = 0; i < YAB_SOURCE_LINKS; i++)
+		yab_source_link_serve(&source->links[i]);
 }
 
 bool yab_source_is_in_use(const struct yab_source *source)
 {
 	if (source->state != YAB_SOURCE_SERVING)
 		return false;
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		if (yab_socket_is_open(&source->bulks[i].socket))
+	for (unsigned int i = 0; i < YAB_SOURCE_LINKS; i++)
+		if (yab_socket_is_open(&source->links[i].socket))
 			return true;
-	return yab_socket_is_open(&source->urgent.socket);
+	return false;
 }
 
 const struct yab_source_statistics *yab_source_statistics(const struct yab_source *source)

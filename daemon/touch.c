@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <time.h>
+#include "clock.h"
 
 #include "touch.h"
 
@@ -38,14 +38,6 @@ static struct yab_touch *yab_touches_find(struct yab_touches *touches, uint64_t 
 	return NULL;
 }
 
-static uint64_t yab_touches_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 static void yab_touch_end(struct yab_touches *touches, struct yab_touch *touch, uint64_t now,
 			  struct yab_histogram *latency)
 {
@@ -57,7 +49,7 @@ static void yab_touch_end(struct yab_touches *touches, struct yab_touch *touch, 
 void yab_touches_end(struct yab_touches *touches, uint64_t page, uint64_t count,
 		     struct yab_histogram *latency)
 {
-	const uint64_t now = touches->count ? yab_touches_now() : 0;
+	const uint64_t now = touches->count ? yab_clock_ns() : 0;
 
 	/* A range of more pages than there are entries: look at those instead. */
 	if (touches->count && count > YAB_TOUCH_SETS * YAB_TOUCH_WAYS) {

@@ -537,56 +537,65 @@ START_TEST(silent)
 }
 END_TEST
 
+/* A client of other making, with its first words said, and the server that they are said to. */
+struct other_client {
+	SSL_CTX *context;
+	SSL *ssl;
+	int fd;
+	struct yab_credentials *theirs;
+};
+
+static void other_start(struct other_client *client, struct end *server, int max_version)
+{
+	int fd;
+
+	client->context = SSL_CTX_new(TLS_client_method());
+	client->ssl = SSL_new(client->context);
+	client->theirs = load(folder, YAB_CREDENTIALS_SERVER, NULL);
+	SSL_set_max_proto_version(client->ssl, max_version);
+	pair_over(true, &client->fd, &fd);
+	evutil_make_socket_nonblocking(client->fd);
+	SSL_set_fd(client->ssl, client->fd);
+	ck_assert_int_eq(SSL_connect(client->ssl), -1);
+	end_init(server, YAB_CREDENTIALS_SERVER, client->theirs);
+	end_start(server, fd);
+}
+
+static void other_end(struct other_client *client)
+{
+	SSL_free(client->ssl);
+	SSL_CTX_free(client->context);
+	close(client->fd);
+	yab_credentials_free(client->theirs);
+}
+
 START_TEST(older_tls)
 {
-	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
-	struct yab_credentials *theirs = load(folder, YAB_CREDENTIALS_SERVER, NULL);
-	SSL *ssl = SSL_new(context);
+	struct other_client client;
 	struct end server;
-	int ours, fd;
 
-	SSL_set_max_proto_version(ssl, TLS1_2_VERSION);
-	pair_over(true, &ours, &fd);
-	evutil_make_socket_nonblocking(ours);
-	SSL_set_fd(ssl, ours);
-	ck_assert_int_eq(SSL_connect(ssl), -1);
-	end_init(&server, YAB_CREDENTIALS_SERVER, theirs);
-	end_start(&server, fd);
+	other_start(&client, &server, TLS1_2_VERSION);
 	end_await(&server);
 	ck_assert_msg(strstr(server.error, "10.0.0.1:4444 does not speak TLS 1.3"), "%s",
 		      server.error);
-	SSL_free(ssl);
-	SSL_CTX_free(context);
-	close(ours);
-	yab_credentials_free(theirs);
+	other_end(&client);
 }
 END_TEST
 
 /* One that has no certificate. */
 START_TEST(anonymous)
 {
-	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
-	struct yab_credentials *theirs = load(folder, YAB_CREDENTIALS_SERVER, NULL);
-	SSL *ssl = SSL_new(context);
+	struct other_client client;
 	struct end server;
-	int ours, fd;
 
-	pair_over(true, &ours, &fd);
-	evutil_make_socket_nonblocking(ours);
-	SSL_set_fd(ssl, ours);
-	SSL_connect(ssl);
-	end_init(&server, YAB_CREDENTIALS_SERVER, theirs);
-	end_start(&server, fd);
+	other_start(&client, &server, TLS1_3_VERSION);
 	while (!server.settled) {
 		event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-		SSL_do_handshake(ssl);
+		SSL_do_handshake(client.ssl);
 	}
 	ck_assert_msg(strstr(server.error, "10.0.0.1:4444 has no certificate"), "%s",
 		      server.error);
-	SSL_free(ssl);
-	SSL_CTX_free(context);
-	close(ours);
-	yab_credentials_free(theirs);
+	other_end(&client);
 }
 END_TEST
 
