@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "handshake.h"
 #include "opening.h"
 
@@ -169,10 +170,7 @@ void yab_contact_free(struct yab_contact *contact)
 
 void yab_contact_open(struct yab_contact *contact)
 {
-	struct timeval pause = {
-		.tv_sec = contact->pause_ms / 1000,
-		.tv_usec = contact->pause_ms % 1000 * 1000,
-	};
+	const struct timeval pause = yab_clock_pause((uint64_t)contact->pause_ms);
 
 	yab_contact_close(contact);
 	evtimer_add(contact->timer, &pause);

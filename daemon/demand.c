@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "clock.h"
 #include "log.h"
 #include "region.h"
 #include "statistics.h"
@@ -47,10 +48,12 @@ struct yab_demand {
 
 	enum yab_demand_state state;
 	bool persistent;
+	bool sweeps;
 	struct yab_channel *worker;	/* NULL: not to be talked to */
 	struct yab_child *child;	/* NULL: reaped */
 	struct event *restart;
 	int retry_ms;
+	json_int_t present;		/* pages, the last time that they were told */
 	uint64_t bandwidth;
 	const char *policy;
 
@@ -67,8 +70,12 @@ static void yab_demand_enter(struct yab_demand *demand, enum yab_demand_state st
 
 static void yab_demand_take_statistics(struct yab_demand *demand, json_t *statistics)
 {
+	const json_int_t present = json_integer_value(json_object_get(statistics, "present"));
+
 	yab_statistics_take(&demand->statistics, statistics);
-	demand->retry_ms = YAB_DEMAND_RETRY_MIN_MS;
+	if (present > demand->present)
+		demand->retry_ms = YAB_DEMAND_RETRY_MIN_MS;
+	demand->present = present;
 	demand->ops->statistics(demand->statistics.now, demand->arg);
 }
 
@@ -117,10 +124,7 @@ static void yab_demand_message(json_t *message, const int *fds, size_t fd_count,
 /* Nobody pages the region now: another worker can attach to it. */
 static void yab_demand_rest(struct yab_demand *demand)
 {
-	const struct timeval pause = {
-		.tv_sec = demand->retry_ms / 1000,
-		.tv_usec = demand->retry_ms % 1000 * 1000,
-	};
+	const struct timeval pause = yab_clock_pause((uint64_t)demand->retry_ms);
 
 	yab_demand_enter(demand, YAB_DEMAND_RESTING);
 	evtimer_add(demand->restart, &pause);
@@ -202,7 +206,7 @@ static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_
 	 */
 	if (yab_channel_send(demand->worker,
 			     yab_worker_start_message("destination", demand->vm, demand->pages,
-						      demand->policy, demand->persistent),
+						      demand->policy, demand->sweeps),
 			     fds, 2) < 0)
 		return -1;
 	if (!demand->bandwidth)
@@ -347,6 +351,11 @@ void yab_demand_persist(struct yab_demand *demand)
 	demand->persistent = true;
 	if (demand->state == YAB_DEMAND_REAPING && !demand->child)
 		yab_demand_rest(demand);
+}
+
+void yab_demand_sweep(struct yab_demand *demand)
+{
+	demand->sweeps = true;
 	if (demand->worker &&
 	    yab_channel_send(demand->worker, json_pack("{s:s}", "type", "sweep"), NULL, 0) < 0)
 		yab_demand_interrupt(demand, "the page worker cannot be told to sweep");

@@ -23,9 +23,9 @@
 struct yab_demand;
 
 /*
- * A callback may come from within yab_demand_persist(), never from another call. The demand
- * may be freed from within interrupted() and ended() only, and from interrupted() only before
- * yab_demand_persist().
+ * A callback may come from within yab_demand_sweep(), never from another call. The
+ * demand may be freed from within interrupted() and ended() only, and from interrupted()
+ * only before yab_demand_persist().
  */
 struct yab_demand_ops {
 	/* As worker.h lists them, over all workers that there were. Borrowed. */
@@ -59,8 +59,10 @@ void yab_demand_kill(struct yab_demand *demand);
 /* Is there no worker process? */
 bool yab_demand_is_gone(const struct yab_demand *demand);
 
-/* The guest is here for good: the sweep may start, and what is lost is replaced. */
+/* The guest may run from now on: a worker that is lost is replaced. */
 void yab_demand_persist(struct yab_demand *demand);
+/* It is here for good: what nobody waits for is asked for, too. */
+void yab_demand_sweep(struct yab_demand *demand);
 /* May a page connection come now? */
 bool yab_demand_takes(const struct yab_demand *demand);
 /*

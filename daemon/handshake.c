@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 /* A dead peer is noticed after idle + count * interval seconds, data or not. */
 #define YAB_KEEPALIVE_IDLE	5
 #define YAB_KEEPALIVE_INTERVAL	2
@@ -269,10 +271,7 @@ int yab_handshake_answer(int fd, enum yab_wire_role role, bool tls)
 static int yab_handshake_wait(struct yab_handshake *handshake, short what,
 			      event_callback_fn callback)
 {
-	struct timeval patience = {
-		.tv_sec = handshake->timeout_ms / 1000,
-		.tv_usec = handshake->timeout_ms % 1000 * 1000,
-	};
+	const struct timeval patience = yab_clock_pause((uint64_t)handshake->timeout_ms);
 
 	if (handshake->io)
 		event_free(handshake->io);
@@ -434,10 +433,7 @@ struct yab_handshake *yab_handshake_connect(struct event_base *base, struct evdn
 		.ai_socktype = SOCK_STREAM,
 		.ai_protocol = IPPROTO_TCP,
 	};
-	struct timeval patience = {
-		.tv_sec = timeout_ms / 1000,
-		.tv_usec = timeout_ms % 1000 * 1000,
-	};
+	const struct timeval patience = yab_clock_pause((uint64_t)timeout_ms);
 	struct evdns_getaddrinfo_request *request;
 	struct yab_handshake *handshake;
 	struct yab_lookup *lookup;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "capabilities.h"
+#include "clock.h"
 #include "demand.h"
 #include "handshake.h"
 #include "log.h"
@@ -105,10 +106,7 @@ static void yab_incoming_enter(struct yab_incoming *incoming, enum yab_incoming_
 
 static void yab_incoming_arm(struct yab_incoming *incoming, int milliseconds)
 {
-	struct timeval patience = {
-		.tv_sec = milliseconds / 1000,
-		.tv_usec = milliseconds % 1000 * 1000,
-	};
+	const struct timeval patience = yab_clock_pause((uint64_t)milliseconds);
 
 	evtimer_add(incoming->deadline, &patience);
 }
@@ -451,16 +449,23 @@ static int yab_incoming_check(struct yab_vm *vm, json_t *cookie, char *error, si
 	return 0;
 }
 
-/* Makes room: the oldest session that has all its pages and whose source is not there. */
-static void yab_incomings_evict(struct yab_incomings *incomings)
+/*
+ * Makes room: the oldest session that has all its pages and whose source is not there.
+ * Should that ask for it after all, "unknown" would be a lie, and its guest run twice:
+ * from now on this is another process, of which no promise is expected.
+ */
+static void yab_incomings_evict(struct yab_supervisor *supervisor)
 {
 	struct yab_incoming *incoming, *oldest = NULL;
+	uint8_t instance[YAB_WIRE_TOKEN_SIZE];
 
-	LIST_FOREACH(incoming, &incomings->all, link)
+	LIST_FOREACH(incoming, &supervisor->incomings->all, link)
 		if (incoming->step == YAB_INCOMING_COMPLETE && !incoming->caller)
 			oldest = incoming;
-	if (oldest)
-		yab_incoming_free(oldest);
+	if (!oldest || yab_token_new(instance) < 0)
+		return;
+	yab_token_print(instance, supervisor->instance);
+	yab_incoming_free(oldest);
 }
 
 void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *caller,
@@ -473,7 +478,7 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 	struct yab_incoming *incoming;
 
 	if (incomings->count >= YAB_INCOMINGS_MAX)
-		yab_incomings_evict(incomings);
+		yab_incomings_evict(supervisor);
 	if (supervisor->leaving || incomings->count >= YAB_INCOMINGS_MAX) {
 		yab_caller_fail(caller, supervisor->leaving ? "yabusamed is ending" :
 				"too many sessions that no source has confirmed");
@@ -564,7 +569,9 @@ static void yab_incoming_committed(struct yab_incoming *incoming)
 				 json_pack("{s:s, s:s, s:{s:b}}", "reply", name, "state",
 					   "committed", "cookie", "running", running));
 	incoming->attaching = false;
+	/* A guest that stays paused comes here without having been told to run. */
 	yab_demand_persist(incoming->demand);
+	yab_demand_sweep(incoming->demand);
 	yab_incoming_completed(incoming);
 }
 
@@ -615,6 +622,8 @@ void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie)
 	}
 	qmp = yab_vm_qmp(incoming->vm);
 	yab_incoming_enter(incoming, YAB_INCOMING_COMMITTING);
+	/* QEMU may touch pages before it answers. */
+	yab_demand_persist(incoming->demand);
 	if (!qmp || yab_qmp_run(qmp, &go, 1, yab_incoming_continued, incoming) < 0)
 		yab_incoming_undo(incoming, "QEMU's monitor cannot be asked");
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "intake.h"
 #include "log.h"
 
@@ -108,6 +108,12 @@ void yab_intake_await_data(struct yab_intake *intake, bool on)
 		yab_intake_lose(intake, "no memory to wait for it");
 }
 
+void yab_intake_go_on(struct yab_intake *intake)
+{
+	if (intake->state == YAB_INTAKE_ZERO)
+		event_active(&intake->socket.readable, EV_READ, 0);
+}
+
 bool yab_intake_is_full(const struct yab_intake *intake)
 {
 	return yab_requests_is_full(&intake->requests);
@@ -170,13 +176,8 @@ static void yab_intake_take_text(struct yab_intake *intake)
 /* Pages that were asked for have come. */
 static void yab_intake_answered(struct yab_intake *intake, uint64_t pages)
 {
-	struct timespec now;
-
-	if (!intake->window || !pages)
-		return;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	yab_window_arrived(intake->window, pages,
-			   (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+	if (intake->window && pages)
+		yab_window_arrived(intake->window, pages, yab_clock_ns());
 }
 
 /* Settles a ZERO frame, as much of it as the store has room for. */
@@ -264,12 +265,6 @@ static bool yab_intake_take_payload(struct yab_intake *intake, size_t size)
 	return true;
 }
 
-static void yab_intake_aim_header(struct yab_intake *intake, struct iovec *iov)
-{
-	iov->iov_base = intake->header + intake->header_size;
-	iov->iov_len = sizeof(intake->header) - intake->header_size;
-}
-
 size_t yab_intake_receive(struct yab_intake *intake)
 {
 	struct iovec iov[2];
@@ -286,13 +281,8 @@ size_t yab_intake_receive(struct yab_intake *intake)
 			size = sizeof(intake->store->buffer);
 		iov[used].iov_base = intake->store->buffer;
 		iov[used++].iov_len = size;
-		if (intake->received + size < intake->frame.length)
-			break;
-		/* The next header comes along with the end of the payload. */
-		yab_intake_aim_header(intake, &iov[used++]);
 		break;
 	case YAB_INTAKE_HEADER:
-		yab_intake_aim_header(intake, &iov[used++]);
 		break;
 	case YAB_INTAKE_TEXT:
 		iov[used].iov_base = intake->text + intake->received;
@@ -301,6 +291,13 @@ size_t yab_intake_receive(struct yab_intake *intake)
 	case YAB_INTAKE_CLOSED:
 	case YAB_INTAKE_STATES:
 		return 0;
+	}
+	/* The next header comes along with the end of a payload. */
+	if (intake->state == YAB_INTAKE_HEADER ||
+	    (intake->state == YAB_INTAKE_PAYLOAD &&
+	     intake->received + size == intake->frame.length)) {
+		iov[used].iov_base = intake->header + intake->header_size;
+		iov[used++].iov_len = sizeof(intake->header) - intake->header_size;
 	}
 	n = yab_socket_receive(&intake->socket, iov, used);
 	if (n < 0)

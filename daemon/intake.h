@@ -71,5 +71,7 @@ void yab_intake_write(struct yab_intake *intake);
  */
 size_t yab_intake_receive(struct yab_intake *intake);
 void yab_intake_await_data(struct yab_intake *intake, bool on);
+/* Has the readable callback called if there is something left that no data will tell of. */
+void yab_intake_go_on(struct yab_intake *intake);
 
 #endif /* YAB_DAEMON_INTAKE_H */

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <time.h>
 
 #include <linux/yabusame.h>
 
+#include "clock.h"
 #include "log.h"
 #include "text.h"
 #include "yabusame/wire.h"
@@ -72,14 +72,6 @@ static const enum yab_job_phase yab_job_next[YAB_JOB_DIRECTIONS][YAB_JOB_PHASES]
 		[YAB_JOB_PREPARE] = YAB_JOB_FINISH,
 	},
 };
-
-static int64_t yab_job_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
-}
 
 static void yab_job_free(struct yab_job *job)
 {
@@ -146,7 +138,7 @@ struct yab_job *yab_job_start(struct yab_jobs *jobs, const char *vm,
 	snprintf(job->peer, sizeof(job->peer), "%s", peer);
 	job->direction = direction;
 	job->pages = pages;
-	job->started_us = yab_job_now();
+	job->started_us = yab_clock_us();
 	job->downtime_us = -1;
 	if (last) {
 		LIST_REMOVE(last, link);
@@ -193,7 +185,7 @@ void yab_job_end(struct yab_job *job, const char *error)
 {
 	assert(yab_job_active(job));
 	job->state = error ? YAB_JOB_FAILED : YAB_JOB_COMPLETED;
-	job->ended_us = yab_job_now();
+	job->ended_us = yab_clock_us();
 	job->warning[0] = '\0';
 	/* It may quote the other host, a file or QEMU. */
 	snprintf(job->error, sizeof(job->error), "%s", error ? error : "");
@@ -229,7 +221,7 @@ json_t *yab_job_json(const struct yab_job *job)
 		[YAB_JOB_SOURCE] = "source",
 		[YAB_JOB_DESTINATION] = "destination",
 	};
-	int64_t end = yab_job_active(job) ? yab_job_now() : job->ended_us;
+	int64_t end = yab_job_active(job) ? yab_clock_us() : job->ended_us;
 	json_t *json;
 
 	json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I}",

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "tls.h"
 
 #define YAB_OPENING_PARTING_SECONDS	1
@@ -80,12 +81,13 @@ static void yab_opening_enter(struct yab_opening *opening, enum yab_opening_step
 	opening->done = 0;
 }
 
-/* The callback comes from the event loop. */
+/* The callback comes from the event loop. Until then nothing that still comes counts. */
 static void yab_opening_settle(struct yab_opening *opening)
 {
 	struct timeval now = { 0 };
 
 	yab_opening_enter(opening, YAB_OPENING_DONE);
+	event_del(opening->io);
 	evtimer_add(opening->timer, &now);
 }
 
@@ -326,6 +328,9 @@ static void yab_opening_ready(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	/* It may have been active already when the timer settled everything. */
+	if (opening->step == YAB_OPENING_DONE)
+		return;
 	if (opening->step == YAB_OPENING_PARTING)
 		yab_opening_drain(opening);
 	else
@@ -344,10 +349,7 @@ static int yab_opening_await(struct yab_opening *opening)
 
 static int yab_opening_arm(struct yab_opening *opening)
 {
-	struct timeval patience = {
-		.tv_sec = opening->timeout_ms / 1000,
-		.tv_usec = opening->timeout_ms % 1000 * 1000,
-	};
+	const struct timeval patience = yab_clock_pause((uint64_t)opening->timeout_ms);
 
 	opening->timer = evtimer_new(opening->base, yab_opening_timer, opening);
 	/* There is room to write at once: so the event loop takes the first step. */

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "log.h"
 #include "outgoing_state.h"
 
@@ -21,14 +21,6 @@
 
 static void yab_outgoing_perform(struct yab_outgoing *outgoing);
 static void yab_outgoing_confirm(struct yab_outgoing *outgoing);
-
-static int64_t yab_outgoing_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
-}
 
 static void yab_outgoing_deadline(evutil_socket_t fd, short what, void *arg)
 {
@@ -225,7 +217,7 @@ static void yab_outgoing_reply_finish(struct yab_outgoing *outgoing)
 	int64_t downtime = -1;
 
 	if (outgoing->stopped_us && !outgoing->options.paused)
-		downtime = yab_outgoing_now() - outgoing->stopped_us;
+		downtime = yab_clock_us() - outgoing->stopped_us;
 	yab_outgoing_pull(outgoing, downtime);
 }
 
@@ -372,7 +364,7 @@ static void yab_outgoing_stopped(void *arg)
 {
 	struct yab_outgoing *outgoing = arg;
 
-	outgoing->stopped_us = yab_outgoing_now();
+	outgoing->stopped_us = yab_clock_us();
 }
 
 /* The page service starts now: devices that the destination loads touch memory. */

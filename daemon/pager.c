@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "budget.h"
+#include "clock.h"
 #include "intake.h"
 #include "log.h"
 #include "pager.h"
@@ -28,6 +28,9 @@
 #if YAB_PAGER_RUN > YAB_WIRE_PAGES_MAX
 #error "a run does not fit into a request"
 #endif
+
+/* One urgent connection, and the bulk ones. */
+#define YAB_PAGER_INTAKES	(1 + YAB_WIRE_BULKS_MAX)
 
 enum yab_pager_state {
 	YAB_PAGER_NEW,
@@ -57,22 +60,13 @@ struct yab_pager {
 	bool sweeps;		/* what nobody waits for is asked for, too */
 	uint64_t surveyed;	/* pages before this one: holes in them are known, or asked for */
 	struct yab_intake *surveyor;	/* on which the survey is under way */
-	struct yab_intake urgent;
-	struct yab_intake bulks[YAB_WIRE_BULKS_MAX];
+	struct yab_intake intakes[YAB_PAGER_INTAKES];	/* the urgent one first */
 	struct yab_window window;	/* of all bulk connections together */
 	struct yab_budget budget;
 	struct event fault;
 	struct event retry;	/* of a declaration */
 	struct event refill;	/* of the budget */
 };
-
-static uint64_t yab_pager_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 static bool yab_pager_move(struct yab_pager *pager, enum yab_pager_state state)
 {
@@ -110,9 +104,8 @@ static void yab_pager_fail(struct yab_pager *pager, const char *what, int error)
 		event_del(&pager->fault);
 	event_del(&pager->retry);
 	event_del(&pager->refill);
-	yab_intake_close(&pager->urgent);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_intake_close(&pager->bulks[i]);
+	for (unsigned int i = 0; i < YAB_PAGER_INTAKES; i++)
+		yab_intake_close(&pager->intakes[i]);
 	snprintf(text, sizeof(text), "%s: %s", what, strerror(error));
 	yab_log_error(pager->vm, "%s", text);
 	pager->ops->failed(text, pager->arg);
@@ -129,9 +122,8 @@ static bool yab_pager_receives(const struct yab_pager *pager)
 
 static void yab_pager_await_data(struct yab_pager *pager)
 {
-	yab_intake_await_data(&pager->urgent, yab_pager_receives(pager));
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_intake_await_data(&pager->bulks[i], yab_pager_receives(pager));
+	for (unsigned int i = 0; i < YAB_PAGER_INTAKES; i++)
+		yab_intake_await_data(&pager->intakes[i], yab_pager_receives(pager));
 }
 
 /*
@@ -192,8 +184,8 @@ static struct yab_intake *yab_pager_idlest(struct yab_pager *pager)
 {
 	struct yab_intake *idlest = NULL;
 
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++) {
-		struct yab_intake *bulk = &pager->bulks[i];
+	for (unsigned int i = 1; i < YAB_PAGER_INTAKES; i++) {
+		struct yab_intake *bulk = &pager->intakes[i];
 
 		if (yab_intake_is_open(bulk) &&
 		    (!idlest || bulk->requests.pages < idlest->requests.pages))
@@ -219,11 +211,7 @@ static void yab_pager_survey(struct yab_pager *pager, struct yab_intake *bulk)
 /* The budget is spent: go on when there is some. */
 static void yab_pager_await_budget(struct yab_pager *pager)
 {
-	const uint64_t ms = yab_budget_wait_ms(&pager->budget);
-	const struct timeval pause = {
-		.tv_sec = (time_t)(ms / 1000),
-		.tv_usec = (suseconds_t)(ms % 1000 * 1000),
-	};
+	const struct timeval pause = yab_clock_pause(yab_budget_wait_ms(&pager->budget));
 
 	yab_window_disturb(&pager->window);
 	if (!evtimer_pending(&pager->refill, NULL))
@@ -242,7 +230,7 @@ static void yab_pager_ask_idle(struct yab_pager *pager)
 		/* Full runs only, or an answer of a page would be followed by a request of one. */
 		if (window->on_order && window->on_order + run > window->width)
 			break;
-		if (!yab_budget_allows(&pager->budget, yab_pager_now())) {
+		if (!yab_budget_allows(&pager->budget, yab_clock_ns())) {
 			yab_pager_await_budget(pager);
 			break;
 		}
@@ -260,21 +248,22 @@ static void yab_pager_ask_idle(struct yab_pager *pager)
  */
 static void yab_pager_pump(struct yab_pager *pager)
 {
+	struct yab_intake *urgent = &pager->intakes[0];
 	struct yab_intake *bulk;
 
 	if (pager->state != YAB_PAGER_FILLING && pager->state != YAB_PAGER_STALLED)
 		return;
-	if (yab_intake_is_open(&pager->urgent)) {
-		yab_pager_ask_unmet(pager, &pager->urgent);
-		yab_intake_write(&pager->urgent);
+	if (yab_intake_is_open(urgent)) {
+		yab_pager_ask_unmet(pager, urgent);
+		yab_intake_write(urgent);
 	}
 	/* Looked up again: the urgent connection may have been lost just now. */
 	bulk = yab_pager_idlest(pager);
-	if (bulk && !yab_intake_is_open(&pager->urgent))
+	if (bulk && !yab_intake_is_open(urgent))
 		yab_pager_ask_unmet(pager, bulk);
 	yab_pager_ask_idle(pager);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_intake_write(&pager->bulks[i]);
+	for (unsigned int i = 1; i < YAB_PAGER_INTAKES; i++)
+		yab_intake_write(&pager->intakes[i]);
 }
 
 /* How far the survey got is in the answer to it. */
@@ -313,8 +302,10 @@ static void yab_pager_on_readable(evutil_socket_t fd, short what, void *arg)
 		left -= n < left ? n : left;
 	}
 	yab_pager_see_survey(pager);
-	if (yab_pager_flush(pager))
-		yab_pager_pump(pager);
+	if (!yab_pager_flush(pager))
+		return;
+	yab_intake_go_on(intake);
+	yab_pager_pump(pager);
 }
 
 static void yab_pager_on_writable(evutil_socket_t fd, short what, void *arg)
@@ -333,6 +324,8 @@ static void yab_pager_on_retry(evutil_socket_t fd, short what, void *arg)
 	if (!yab_pager_flush(pager))
 		return;
 	yab_pager_await_data(pager);
+	for (unsigned int i = 0; i < YAB_PAGER_INTAKES; i++)
+		yab_intake_go_on(&pager->intakes[i]);
 	yab_pager_pump(pager);
 }
 
@@ -345,7 +338,7 @@ static void yab_pager_on_refill(evutil_socket_t fd, short what, void *arg)
 
 static void yab_pager_take_fault(struct yab_pager *pager, const struct yab_fault *fault)
 {
-	struct yab_intake *urgent = &pager->urgent;
+	struct yab_intake *urgent = &pager->intakes[0];
 	struct yab_store *store = &pager->store;
 
 	if (fault->page >= store->map.pages) {
@@ -416,10 +409,9 @@ struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int mem
 	pager->state = YAB_PAGER_NEW;
 	pager->sweeps = true;
 	yab_window_init(&pager->window);
-	yab_intake_init(&pager->urgent, YAB_WIRE_URGENT, 0, &pager->store, NULL, yab_pager_on_lost,
-			pager);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_intake_init(&pager->bulks[i], YAB_WIRE_BULK, i, &pager->store, &pager->window,
+	for (unsigned int i = 0; i < YAB_PAGER_INTAKES; i++)
+		yab_intake_init(&pager->intakes[i], i ? YAB_WIRE_BULK : YAB_WIRE_URGENT,
+				i ? i - 1 : 0, &pager->store, i ? &pager->window : NULL,
 				yab_pager_on_lost, pager);
 	evtimer_assign(&pager->retry, base, yab_pager_on_retry, pager);
 	evtimer_assign(&pager->refill, base, yab_pager_on_refill, pager);
@@ -453,9 +445,8 @@ void yab_pager_free(struct yab_pager *pager)
 {
 	if (!pager)
 		return;
-	yab_intake_close(&pager->urgent);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_intake_close(&pager->bulks[i]);
+	for (unsigned int i = 0; i < YAB_PAGER_INTAKES; i++)
+		yab_intake_close(&pager->intakes[i]);
 	if (pager->store.pager_fd >= 0)
 		event_del(&pager->fault);
 	event_del(&pager->retry);
@@ -476,7 +467,7 @@ int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, unsigned
 		errno = ESHUTDOWN;
 		return -1;
 	}
-	intake = role == YAB_WIRE_URGENT ? &pager->urgent : &pager->bulks[index];
+	intake = &pager->intakes[role == YAB_WIRE_URGENT ? 0 : 1 + index];
 	if (pager->surveyor == intake)
 		pager->surveyor = NULL;
 	if (yab_intake_open(intake, pager->base, fd, ssl, yab_pager_on_readable,
@@ -499,7 +490,7 @@ void yab_pager_sweep(struct yab_pager *pager, bool on)
 
 void yab_pager_limit(struct yab_pager *pager, uint64_t bandwidth)
 {
-	yab_budget_set(&pager->budget, bandwidth, yab_pager_now());
+	yab_budget_set(&pager->budget, bandwidth, yab_clock_ns());
 	event_del(&pager->refill);
 	yab_pager_pump(pager);
 }
@@ -511,10 +502,10 @@ bool yab_pager_is_complete(const struct yab_pager *pager)
 
 bool yab_pager_has_connections(const struct yab_pager *pager)
 {
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		if (yab_intake_is_open(&pager->bulks[i]))
+	for (unsigned int i = 0; i < YAB_PAGER_INTAKES; i++)
+		if (yab_intake_is_open(&pager->intakes[i]))
 			return true;
-	return yab_intake_is_open(&pager->urgent);
+	return false;
 }
 
 const struct yab_store_statistics *yab_pager_statistics(const struct yab_pager *pager)

@@ -6,20 +6,22 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "source.h"
 #include "socket.h"
 
 /* Requests that wait behind the one being answered; a power of two. */
 #define YAB_SOURCE_QUEUE	256
-/* Pages that a survey looks at in one turn (0.3 ms), and before it says how far it got. */
-#define YAB_SOURCE_SURVEY_TURN	4096
+/* Pages that a survey looks at in one turn (30 us), and before it says how far it got. */
+#define YAB_SOURCE_SURVEY_TURN	512
 #define YAB_SOURCE_SURVEY_SPAN	65536
 /* Smaller holes are not worth a frame: they are found when they are asked for. */
 #define YAB_SOURCE_SURVEY_HOLE	16
+/* One urgent connection, and the bulk ones. */
+#define YAB_SOURCE_LINKS	(1 + YAB_WIRE_BULKS_MAX)
 /* Frames that are taken from the socket at once. An ERROR must fit with its text. */
 #define YAB_SOURCE_INPUT	(64 * YAB_WIRE_HEADER_SIZE)
 
@@ -93,21 +95,12 @@ struct yab_source {
 	uid_t owner;
 	mode_t mode;
 	enum yab_source_state state;
-	struct yab_source_link urgent;
-	struct yab_source_link bulks[YAB_WIRE_BULKS_MAX];
+	struct yab_source_link links[YAB_SOURCE_LINKS];	/* the urgent one first */
 	struct yab_source_statistics statistics;
 	struct yab_histogram service;
 	yab_source_lost_cb lost;
 	void *arg;
 };
-
-static uint64_t yab_source_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 static bool yab_source_is_full(const struct yab_source_link *link)
 {
@@ -377,7 +370,7 @@ static void yab_source_survey(struct yab_source_link *link)
 /* The first header of the answer is with the socket: what follows is the network. */
 static void yab_source_time(struct yab_source_link *link)
 {
-	yab_histogram_record(&link->source->service, (yab_source_now() - link->timed_ns) / 1000);
+	yab_histogram_record(&link->source->service, (yab_clock_ns() - link->timed_ns) / 1000);
 	link->timed_ns = 0;
 }
 
@@ -385,6 +378,7 @@ static void yab_source_time(struct yab_source_link *link)
 static void yab_source_write(struct yab_source_link *link)
 {
 	size_t left = link->slice;
+	bool looked = false;
 	ssize_t n;
 
 	while (left) {
@@ -412,11 +406,12 @@ static void yab_source_write(struct yab_source_link *link)
 				link->payload_left -= (size_t)n;
 			}
 		} else if (link->is_survey) {
+			/* A look takes time, whether or not it makes a frame: one a turn. */
+			if (looked)
+				break;
 			yab_source_survey(link);
-			if (link->header_left)
-				continue;
-			/* Looking took time, though nothing was written. */
-			break;
+			looked = true;
+			continue;
 		} else if (link->at < link->end) {
 			yab_source_next_frame(link);
 			continue;
@@ -473,7 +468,7 @@ static void yab_source_on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 	link->input_size += (size_t)n;
 	if (link->socket.role == YAB_WIRE_URGENT)
-		link->read_ns = yab_source_now();
+		link->read_ns = yab_clock_ns();
 	if (!yab_source_parse(link))
 		return;
 	/* When room is awaited already, that callback writes: one slice a turn. */
@@ -521,9 +516,10 @@ struct yab_source *yab_source_new(struct event_base *base, const char *vm, int m
 	source->state = YAB_SOURCE_WAITING;
 	source->lost = lost;
 	source->arg = arg;
-	yab_source_link_init(&source->urgent, source, YAB_WIRE_URGENT, 0, YAB_SOURCE_URGENT_SLICE);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_source_link_init(&source->bulks[i], source, YAB_WIRE_BULK, i,
+	yab_source_link_init(&source->links[0], source, YAB_WIRE_URGENT, 0,
+			     YAB_SOURCE_URGENT_SLICE);
+	for (unsigned int i = 1; i < YAB_SOURCE_LINKS; i++)
+		yab_source_link_init(&source->links[i], source, YAB_WIRE_BULK, i - 1,
 				     YAB_SOURCE_BULK_SLICE);
 	return source;
 
@@ -536,9 +532,8 @@ void yab_source_free(struct yab_source *source)
 {
 	if (!source)
 		return;
-	yab_source_reset(&source->urgent);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_source_reset(&source->bulks[i]);
+	for (unsigned int i = 0; i < YAB_SOURCE_LINKS; i++)
+		yab_source_reset(&source->links[i]);
 	munmap((void *)source->memory, source->pages * YAB_WIRE_PAGE_SIZE);
 	free(source);
 }
@@ -554,7 +549,7 @@ int yab_source_connect(struct yab_source *source, enum yab_wire_role role, unsig
 		errno = EINVAL;
 		return -1;
 	}
-	link = role == YAB_WIRE_URGENT ? &source->urgent : &source->bulks[index];
+	link = &source->links[role == YAB_WIRE_URGENT ? 0 : 1 + index];
 	yab_source_reset(link);
 	if (yab_socket_open(&link->socket, source->base, fd, ssl, yab_source_on_readable,
 			    yab_source_on_writable, link) < 0)
@@ -580,19 +575,18 @@ void yab_source_serve(struct yab_source *source)
 	source->state = YAB_SOURCE_SERVING;
 	/* By now the worker is who it stays (sandbox.h). A group's right to write is no help. */
 	source->no_mincore = geteuid() && geteuid() != source->owner && !(source->mode & 0002);
-	yab_source_link_serve(&source->urgent);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_source_link_serve(&source->bulks[i]);
+	for (unsigned int i = 0; i < YAB_SOURCE_LINKS; i++)
+		yab_source_link_serve(&source->links[i]);
 }
 
 bool yab_source_is_in_use(const struct yab_source *source)
 {
 	if (source->state != YAB_SOURCE_SERVING)
 		return false;
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		if (yab_socket_is_open(&source->bulks[i].socket))
+	for (unsigned int i = 0; i < YAB_SOURCE_LINKS; i++)
+		if (yab_socket_is_open(&source->links[i].socket))
 			return true;
-	return yab_socket_is_open(&source->urgent.socket);
+	return false;
 }
 
 const struct yab_source_statistics *yab_source_statistics(const struct yab_source *source)

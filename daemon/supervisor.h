@@ -28,8 +28,8 @@ struct yab_supervisor {
 	struct yab_incomings *incomings;
 	struct yab_outgoings *outgoings;
 	/*
-	 * Names this process. What it says of sessions that it does not know counts
-	 * only if it is the one that they were made with.
+	 * Names this process, or a part of its life. What it says of sessions that it does
+	 * not know counts only if it is the one that they were made with.
 	 */
 	char instance[2 * YAB_WIRE_TOKEN_SIZE + 1];
 	bool leaving;		/* takes no new work */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "clock.h"
 #include "handshake.h"
 #include "log.h"
 #include "statistics.h"
@@ -97,10 +98,7 @@ static bool yab_supply_is_linked(const struct yab_supply *supply)
 
 static void yab_link_wait(struct yab_link *link)
 {
-	struct timeval pause = {
-		.tv_sec = link->retry_ms / 1000,
-		.tv_usec = link->retry_ms % 1000 * 1000,
-	};
+	const struct timeval pause = yab_clock_pause((uint64_t)link->retry_ms);
 
 	yab_link_set_state(link, YAB_LINK_WAITING);
 	evtimer_add(link->timer, &pause);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "touch.h"
 
 /* Multiplication by 2^64 / golden ratio spreads strides of all kinds. */
@@ -39,14 +39,6 @@ static struct yab_touch *yab_touches_find(struct yab_touches *touches, uint64_t 
 	return NULL;
 }
 
-static uint64_t yab_touches_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 static void yab_touch_record(struct yab_histogram *wait, uint64_t from, uint64_t to)
 {
 	yab_histogram_record(wait, to > from ? (to - from) / 1000 : 0);
@@ -58,7 +50,7 @@ typedef void (*yab_touch_cb)(struct yab_touch *touch, uint64_t now, void *arg);
 static void yab_touches_each(struct yab_touches *touches, uint64_t page, uint64_t count,
 			     yab_touch_cb cb, void *arg)
 {
-	const uint64_t now = touches->count ? yab_touches_now() : 0;
+	const uint64_t now = touches->count ? yab_clock_ns() : 0;
 	size_t left = touches->count;
 
 	/* A range of more pages than there are entries: look at those instead. */

@@ -108,15 +108,29 @@ static const struct yab_pager_ops ops = {
 
 static int pager_fd;
 
+static void make_pager(void)
+{
+	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, "sweep", &ops, &lost);
+	ck_assert_ptr_nonnull(pager);
+	statistics = yab_pager_statistics(pager);
+}
+
+/* Another worker takes over, with the first @present pages; it is not started yet. */
+static void replace_pager(uint64_t present)
+{
+	yab_pager_free(pager);
+	present_from = 0;
+	present_end = present;
+	make_pager();
+}
+
 static void setup(void)
 {
 	script_memory_make(&memory, PAGES);
 	base = script_base();
 	script_pair(&kernel, &pager_fd);
 	ck_assert_int_eq(evutil_make_socket_nonblocking(pager_fd), 0);
-	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, "sweep", &ops, &lost);
-	ck_assert_ptr_nonnull(pager);
-	statistics = yab_pager_statistics(pager);
+	make_pager();
 	ck_assert_int_eq(yab_pager_start(pager), 0);
 }
 
@@ -931,12 +945,7 @@ END_TEST
 /* A worker before this one brought pages: they are not asked for again. */
 START_TEST(goes_on_with_what_is_missing)
 {
-	yab_pager_free(pager);
-	present_from = 0;
-	present_end = PAGES - 10;
-	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, "sweep", &ops, &lost);
-	ck_assert_ptr_nonnull(pager);
-	statistics = yab_pager_statistics(pager);
+	replace_pager(PAGES - 10);
 	ck_assert_int_eq(yab_pager_start(pager), 0);
 	ck_assert_uint_eq(statistics->present, PAGES - 10);
 	connect_pager(YAB_WIRE_URGENT);
@@ -957,12 +966,7 @@ END_TEST
 /* All of them, even: it is complete at once, and says so. */
 START_TEST(has_nothing_left_to_do)
 {
-	yab_pager_free(pager);
-	present_from = 0;
-	present_end = PAGES;
-	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, "sweep", &ops, &lost);
-	ck_assert_ptr_nonnull(pager);
-	statistics = yab_pager_statistics(pager);
+	replace_pager(PAGES);
 	ck_assert_int_eq(completions, 0);
 	ck_assert_int_eq(yab_pager_start(pager), 0);
 	ck_assert_int_eq(completions, 1);

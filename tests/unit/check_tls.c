@@ -523,54 +523,96 @@ START_TEST(silent)
 }
 END_TEST
 
+/* A client of other making, with its first words said, and the server that they are said to. */
+struct other_client {
+	SSL_CTX *context;
+	SSL *ssl;
+	int fd;
+	struct yab_credentials *theirs;
+};
+
+static void other_start(struct other_client *client, struct end *server, int max_version)
+{
+	int fd;
+
+	client->context = SSL_CTX_new(TLS_client_method());
+	client->ssl = SSL_new(client->context);
+	client->theirs = load(folder, YAB_CREDENTIALS_SERVER, NULL);
+	SSL_set_max_proto_version(client->ssl, max_version);
+	script_pair_tcp(&client->fd, &fd);
+	evutil_make_socket_nonblocking(client->fd);
+	SSL_set_fd(client->ssl, client->fd);
+	ck_assert_int_eq(SSL_connect(client->ssl), -1);
+	end_init(server, YAB_CREDENTIALS_SERVER, client->theirs);
+	end_start(server, fd);
+}
+
+static void other_end(struct other_client *client)
+{
+	SSL_free(client->ssl);
+	SSL_CTX_free(client->context);
+	close(client->fd);
+	yab_credentials_free(client->theirs);
+}
+
 START_TEST(older_tls)
 {
-	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
-	struct yab_credentials *theirs = load(folder, YAB_CREDENTIALS_SERVER, NULL);
-	SSL *ssl = SSL_new(context);
+	struct other_client client;
 	struct end server;
-	int ours, fd;
 
-	SSL_set_max_proto_version(ssl, TLS1_2_VERSION);
-	script_pair_tcp(&ours, &fd);
-	evutil_make_socket_nonblocking(ours);
-	SSL_set_fd(ssl, ours);
-	ck_assert_int_eq(SSL_connect(ssl), -1);
-	end_init(&server, YAB_CREDENTIALS_SERVER, theirs);
-	end_start(&server, fd);
+	other_start(&client, &server, TLS1_2_VERSION);
 	end_await(&server);
 	ck_assert_msg(strstr(server.error, "10.0.0.1:4444 does not speak TLS 1.3"), "%s",
 		      server.error);
-	SSL_free(ssl);
-	SSL_CTX_free(context);
-	close(ours);
-	yab_credentials_free(theirs);
+	other_end(&client);
 }
 END_TEST
 
 /* One that has no certificate. */
 START_TEST(anonymous)
 {
-	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+	struct other_client client;
+	struct end server;
+
+	other_start(&client, &server, TLS1_3_VERSION);
+	while (!server.settled) {
+		event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+		SSL_do_handshake(client.ssl);
+	}
+	ck_assert_msg(strstr(server.error, "10.0.0.1:4444 has no certificate"), "%s",
+		      server.error);
+	other_end(&client);
+}
+END_TEST
+
+/* One that never stops, whether it is being parted from or has run out of time. */
+START_TEST(flooding)
+{
 	struct yab_credentials *theirs = load(folder, YAB_CREDENTIALS_SERVER, NULL);
-	SSL *ssl = SSL_new(context);
+	static const uint8_t flood[65536];
 	struct end server;
 	int ours, fd;
 
 	script_pair_tcp(&ours, &fd);
 	evutil_make_socket_nonblocking(ours);
-	SSL_set_fd(ssl, ours);
-	SSL_connect(ssl);
 	end_init(&server, YAB_CREDENTIALS_SERVER, theirs);
+	server.terms.timeout_ms = 1000;
 	end_start(&server, fd);
-	while (!server.settled) {
-		event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-		SSL_do_handshake(ssl);
+	if (_i) {
+		/* The start of a record that never ends: it is waited for. */
+		ck_assert_int_eq(write(ours, "\x16\x03\x01\x40\x00", 5), 5);
+		while (!server.settled) {
+			(void)!write(ours, flood, 1);
+			event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+		}
 	}
-	ck_assert_msg(strstr(server.error, "10.0.0.1:4444 has no certificate"), "%s",
-		      server.error);
-	SSL_free(ssl);
-	SSL_CTX_free(context);
+	while (!server.settled) {
+		(void)!write(ours, flood, sizeof(flood));
+		event_base_loop(base, EVLOOP_ONCE);
+	}
+	ck_assert_int_eq(server.fd, -1);
+	ck_assert(server.error[0]);
+	end_drop(&server);
 	close(ours);
 	yab_credentials_free(theirs);
 }
@@ -1209,6 +1251,7 @@ int main(void)
 	tcase_add_loop_test(tcase, one_side_plain, 0, 2);
 	tcase_add_loop_test(tcase, no_tls, 0, GARBAGE);
 	tcase_add_loop_test(tcase, silent, 0, 2);
+	tcase_add_loop_test(tcase, flooding, 0, 2);
 	tcase_add_test(tcase, older_tls);
 	tcase_add_test(tcase, anonymous);
 	tcase_add_loop_test(tcase, closed_amid, 0, 10);
