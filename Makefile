@@ -10,7 +10,7 @@ BUILD := $(CURDIR)/build
 VERSION := 0.1
 
 .DEFAULT_GOAL := all
-.PHONY: all modules daemon kselftest lab-tools unit fuzz setup check check-full demo bench bench-kernel bench-kernel-programs bench-pages lint install clean help
+.PHONY: all modules daemon kselftest lab-tools unit fuzz setup check check-full demo bench bench-policy bench-kernel bench-kernel-programs bench-pages lint install clean help
 
 all: daemon kselftest ## daemons and tools, the module's tests, and the module if it can be built here
 	@if [ -e $(KDIR)/Makefile ]; then $(MAKE) modules; else \
@@ -68,6 +68,12 @@ demo: setup ## a real guest moves between two hosts
 
 bench: setup ## the migration figures of docs/measurements.md
 	@tests/bench/run
+
+bench-policy: ## page policies compared in a simulator: the table in docs/measurements.md
+	@$(MAKE) --no-print-directory -s -C tests/bench/policy
+	@$(BUILD)/bench/policy/simulate
+	@echo
+	@$(BUILD)/bench/policy/simulate --mbit 1000 --rtt 500 --pages 65536
 
 bench-kernel: setup ## the instructions in docs/measurements.md: faults, mappings, dirty tracking
 	@tests/bench/kernel/run

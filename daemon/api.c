@@ -23,10 +23,19 @@
 #include "text.h"
 
 #define YAB_API_CLIENTS_MAX	64
+/* Of those, for root and the daemon's own account only. */
+#define YAB_API_CLIENTS_OWN	16
+/* More, who are told why they cannot be served. */
+#define YAB_API_CLIENTS_REFUSED	16
 #define YAB_API_LINE_MAX	65536
 #define YAB_API_ERROR_MAX	1024
-/* Progress is left out for a client that does not read. */
+/*
+ * For a client that does not read, progress is left out, no further request is looked at,
+ * and when it has taken nothing for a while it is closed.
+ */
 #define YAB_API_OUTPUT_HIGH	(256 * 1024)
+#define YAB_API_WRITE_SECONDS	30
+#define YAB_API_REFUSE_SECONDS	5
 
 struct yab_client;
 
@@ -44,6 +53,8 @@ struct yab_client {
 	struct bufferevent *socket;
 	struct yab_api_request *request;	/* the one under way; others wait */
 	bool looking;				/* at its lines, further down the stack */
+	bool refused;				/* was told so; its requests are thrown away */
+	struct ucred who;
 };
 
 struct yab_api {
@@ -57,7 +68,8 @@ struct yab_api {
 
 struct yab_api_command {
 	const char *name;
-	bool changes;		/* refused while the daemon is ending */
+	bool begins;		/* refused while the daemon is ending */
+	bool changes;		/* logged */
 	void (*run)(struct yab_client *client, const char *vm, json_t *request);
 };
 
@@ -246,7 +258,7 @@ static void yab_api_migrate(struct yab_client *client, const char *vm, json_t *j
 	}
 	if (!yab_api_number(json, "connections", 1, YAB_WIRE_BULKS_MAX, 1, &connections) ||
 	    !yab_api_number(json, "bandwidth", 0, INT64_MAX, 0, &bandwidth)) {
-		yab_client_refuse(client, "1 to 16 connections, and a bandwidth that is not negative");
+		yab_client_refuse(client, "1 to 16 connections, bandwidth not negative");
 		return;
 	}
 	options.codec = yab_codec_named(codec);
@@ -273,7 +285,7 @@ static void yab_api_bandwidth(struct yab_client *client, const char *vm, json_t 
 	if (yab_description_name_check(vm, error, sizeof(error)) < 0) {
 		yab_client_refuse(client, error);
 	} else if (!yab_api_number(json, "bandwidth", 0, INT64_MAX, -1, &bandwidth)) {
-		yab_client_refuse(client, "a bandwidth is a number of bytes a second, 0 for no limit");
+		yab_client_refuse(client, "bandwidth: bytes a second, 0 for no limit");
 	} else if (yab_outgoing_limit(supervisor->outgoings, vm, (uint64_t)bandwidth) < 0 &&
 		   yab_incomings_limit(supervisor->incomings, vm,
 				       json_object_get(json, "bandwidth")) < 0) {
@@ -324,13 +336,13 @@ static void yab_api_jobinfo(struct yab_client *client, const char *vm, json_t *j
 }
 
 static const struct yab_api_command yab_api_commands[] = {
-	{ "start", true, yab_api_start },
-	{ "destroy", false, yab_api_destroy },
-	{ "migrate", true, yab_api_migrate },
-	{ "bandwidth", false, yab_api_bandwidth },
-	{ "list", false, yab_api_list },
-	{ "jobinfo", false, yab_api_jobinfo },
-	{ NULL, false, NULL },
+	{ "start", true, true, yab_api_start },
+	{ "destroy", false, true, yab_api_destroy },
+	{ "migrate", true, true, yab_api_migrate },
+	{ "bandwidth", false, true, yab_api_bandwidth },
+	{ "list", false, false, yab_api_list },
+	{ "jobinfo", false, false, yab_api_jobinfo },
+	{ NULL, false, false, NULL },
 };
 
 static void yab_client_line(struct yab_client *client, const char *line, size_t length)
@@ -342,13 +354,24 @@ static void yab_client_line(struct yab_client *client, const char *line, size_t 
 
 	while (command->name && (!name || strcmp(command->name, name)))
 		command++;
+	if (command->changes)
+		yab_log_info(NULL, "\"%s\" of \"%.64s\" is asked for by uid %u, pid %d",
+			     command->name, vm ? vm : "", client->who.uid, (int)client->who.pid);
 	if (!command->name)
 		yab_client_refuse(client, "unknown command: use a yabctl of the same version");
-	else if (command->changes && client->api->supervisor->leaving)
+	else if (command->begins && client->api->supervisor->leaving)
 		yab_client_refuse(client, "yabusamed is ending and takes no new work");
 	else
 		command->run(client, vm ? vm : "", json);
 	json_decref(json);
+}
+
+/* Whoever does not read is not answered any more. */
+static bool yab_client_is_full(struct yab_client *client)
+{
+	struct evbuffer *output = bufferevent_get_output(client->socket);
+
+	return evbuffer_get_length(output) > YAB_API_OUTPUT_HIGH;
 }
 
 /* One request at a time; the next line is looked at when it was answered. */
@@ -362,7 +385,7 @@ static void yab_client_lines(struct yab_client *client)
 	if (client->looking)
 		return;
 	client->looking = true;
-	while (!client->request) {
+	while (!client->request && !yab_client_is_full(client)) {
 		line = evbuffer_readln(input, &length, EVBUFFER_EOL_LF);
 		if (!line)
 			break;
@@ -370,6 +393,14 @@ static void yab_client_lines(struct yab_client *client)
 		free(line);
 	}
 	client->looking = false;
+	/*
+	 * libevent calls for as long as the input is full, whether or not anything is taken
+	 * from it. A client that ends is seen as long as it is not.
+	 */
+	if (evbuffer_get_length(input) < YAB_API_LINE_MAX)
+		bufferevent_enable(client->socket, EV_READ);
+	else
+		bufferevent_disable(client->socket, EV_READ);
 }
 
 static void yab_client_readable(struct bufferevent *socket, void *arg)
@@ -377,56 +408,121 @@ static void yab_client_readable(struct bufferevent *socket, void *arg)
 	struct evbuffer *input = bufferevent_get_input(socket);
 	struct yab_client *client = arg;
 
+	if (client->refused) {
+		evbuffer_drain(input, evbuffer_get_length(input));
+		return;
+	}
 	yab_client_lines(client);
-	if (client->request || evbuffer_get_length(input) < YAB_API_LINE_MAX)
+	if (client->request || yab_client_is_full(client) ||
+	    evbuffer_get_length(input) < YAB_API_LINE_MAX)
 		return;
 	yab_log_warn(NULL, "a client of %s sent a line that is too long", client->api->path);
 	yab_client_free(client);
 }
 
+static void yab_client_writable(struct bufferevent *socket, void *arg)
+{
+	struct yab_client *client = arg;
+
+	(void)socket;
+	if (!client->refused)
+		yab_client_lines(client);
+}
+
 static void yab_client_event(struct bufferevent *socket, short what, void *arg)
 {
+	struct yab_client *client = arg;
+
 	(void)socket;
-	(void)what;
-	yab_client_free(arg);
+	if (what & BEV_EVENT_TIMEOUT && !client->refused)
+		yab_log_warn(NULL, "closed a client of %s (uid %u, pid %d): it reads nothing",
+			     client->api->path, client->who.uid, (int)client->who.pid);
+	yab_client_free(client);
+}
+
+/* The peer of @fd is in @group, as its own or as another of its groups. */
+static bool yab_api_is_member(int fd, const struct ucred *who, gid_t group)
+{
+	socklen_t length = 0;
+	bool found = false;
+	gid_t *groups;
+
+	if (group == (gid_t)-1)
+		return false;
+	if (who->gid == group)
+		return true;
+	/* Fails, and tells how many bytes it takes. */
+	getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &length);
+	groups = malloc(length + 1);
+	if (groups && !getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &length))
+		for (size_t i = 0; !found && i < length / sizeof(*groups); i++)
+			found = groups[i] == group;
+	free(groups);
+	return found;
+}
+
+/* Why @client is not served, or NULL. */
+static const char *yab_api_objection(const struct yab_client *client, int fd)
+{
+	const struct yab_api *api = client->api;
+	const bool own = !client->who.uid || client->who.uid == geteuid();
+
+	if (!own && !yab_api_is_member(fd, &client->who, api->supervisor->group))
+		return "only root and the members of yabusamed's --group may use this";
+	if (api->clients_count >= YAB_API_CLIENTS_MAX - (own ? 0 : YAB_API_CLIENTS_OWN))
+		return "too many clients of yabusamed: try again when some have ended";
+	return NULL;
+}
+
+/* One line, and some time to read it. */
+static void yab_client_turn_away(struct yab_client *client, const char *objection)
+{
+	const struct timeval patience = { .tv_sec = YAB_API_REFUSE_SECONDS };
+
+	yab_log_warn(NULL, "refused a client of %s (uid %u, pid %d): %s", client->api->path,
+		     client->who.uid, (int)client->who.pid, objection);
+	client->refused = true;
+	bufferevent_set_timeouts(client->socket, &patience, &patience);
+	yab_client_refuse(client, objection);
 }
 
 static void yab_api_accepted(struct evconnlistener *listener, evutil_socket_t fd,
 			     struct sockaddr *from, int from_length, void *arg)
 {
+	const struct timeval patience = { .tv_sec = YAB_API_WRITE_SECONDS };
 	struct yab_api *api = arg;
 	struct yab_client *client;
 	socklen_t length = sizeof(struct ucred);
-	struct ucred who;
+	const char *objection;
 
 	(void)listener;
 	(void)from;
 	(void)from_length;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) < 0 ||
-	    (who.uid && who.uid != geteuid())) {
-		yab_log_warn(NULL, "refused a client of %s: not root", api->path);
+	if (api->clients_count >= YAB_API_CLIENTS_MAX + YAB_API_CLIENTS_REFUSED)
 		goto err_fd;
-	}
-	if (api->clients_count >= YAB_API_CLIENTS_MAX) {
-		yab_log_warn(NULL, "refused a client of %s: there are %u", api->path,
-			     api->clients_count);
-		goto err_fd;
-	}
 	client = calloc(1, sizeof(*client));
 	if (!client)
 		goto err_fd;
 	client->api = api;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &client->who, &length) < 0)
+		goto err_client;
 	/* Deferred: no callback from within a write. */
 	client->socket = bufferevent_socket_new(api->supervisor->base, fd, BEV_OPT_CLOSE_ON_FREE |
 						BEV_OPT_DEFER_CALLBACKS);
 	if (!client->socket)
 		goto err_client;
+	objection = yab_api_objection(client, fd);
 	LIST_INSERT_HEAD(&api->clients, client, link);
 	api->clients_count++;
-	bufferevent_setcb(client->socket, yab_client_readable, NULL, yab_client_event, client);
+	bufferevent_setcb(client->socket, yab_client_readable, yab_client_writable,
+			  yab_client_event, client);
 	bufferevent_setwatermark(client->socket, EV_READ, 0, YAB_API_LINE_MAX);
+	/* Counts only while there is something to write. */
+	bufferevent_set_timeouts(client->socket, NULL, &patience);
 	if (bufferevent_enable(client->socket, EV_READ | EV_WRITE) < 0)
 		yab_client_free(client);
+	else if (objection)
+		yab_client_turn_away(client, objection);
 	return;
 
 err_client:
@@ -459,7 +555,8 @@ struct yab_api *yab_api_new(struct yab_supervisor *supervisor, char *error, size
 	unlink(api->path);
 	api->listener = evconnlistener_new_bind(supervisor->base, yab_api_accepted, api, flags, -1,
 						(struct sockaddr *)&address, sizeof(address));
-	if (!api->listener || chmod(api->path, 0600) < 0) {
+	if (!api->listener || chown(api->path, (uid_t)-1, supervisor->group) < 0 ||
+	    chmod(api->path, supervisor->group == (gid_t)-1 ? 0600 : 0660) < 0) {
 		snprintf(error, error_size, "%s: %s", api->path, strerror(errno));
 		goto err_listener;
 	}

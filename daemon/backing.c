@@ -152,7 +152,8 @@ const char *yab_backing_reason(const struct yab_backing *backing, int error)
 	return error == ENODATA || error == ESRCH ? backing->ops->gone : yab_socket_reason(error);
 }
 
-uint64_t yab_backing_best_run(const struct yab_backing *backing)
+uint64_t yab_backing_best_run(const struct yab_backing *backing, const struct yab_socket *socket)
 {
-	return backing->ops->send ? YAB_BACKING_RUN : YAB_BACKING_BLOCK_PAGES;
+	return backing->ops->send && yab_socket_sends_files(socket) ? YAB_BACKING_RUN :
+								       YAB_BACKING_BLOCK_PAGES;
 }

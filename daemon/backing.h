@@ -28,8 +28,8 @@
 #define YAB_BACKING_BLOCK	(YAB_BACKING_BLOCK_PAGES * YAB_WIRE_PAGE_SIZE)
 /* Pages of data in a run: they are all read before the first is sent (50 us). */
 #define YAB_BACKING_RUN		64
-/* Pages among which holes are looked for in one call (0.3 ms). */
-#define YAB_BACKING_LOOK	4096
+/* Pages among which holes are looked for in one call (30 us). */
+#define YAB_BACKING_LOOK	512
 
 struct yab_backing;
 
@@ -44,7 +44,10 @@ struct yab_backing_ops {
 	int (*hole_end)(struct yab_backing *backing, uint64_t page, uint64_t *end);
 	/* All of the @size bytes from byte @at on, at most YAB_BACKING_BLOCK. */
 	int (*read)(struct yab_backing *backing, uint8_t *bytes, uint64_t at, size_t size);
-	/* As yab_socket_send() does it. NULL: there is no better way than to read. */
+	/*
+	 * As yab_socket_send() does it. NULL, or EOPNOTSUPP: there is no better way than to
+	 * read.
+	 */
 	ssize_t (*send)(struct yab_backing *backing, struct yab_socket *socket, uint64_t at,
 			size_t size);
 	void (*free)(struct yab_backing *backing);
@@ -56,6 +59,7 @@ struct yab_backing_ops {
 struct yab_backing {
 	const struct yab_backing_ops *ops;
 	uint64_t pages;
+	pid_t process;		/* whose memory is read by process_vm_readv(), or 0 */
 	/* Bytes [at, at + size) of the memory, read last. */
 	uint64_t at;
 	size_t size;
@@ -100,7 +104,10 @@ ssize_t yab_backing_send(struct yab_backing *backing, struct yab_socket *socket,
 			 size_t size);
 /* Like yab_socket_reason(), also for what failed here. */
 const char *yab_backing_reason(const struct yab_backing *backing, int error);
-/* Pages of data that one run should have at most, for what is read need not be read again. */
-uint64_t yab_backing_best_run(const struct yab_backing *backing);
+/*
+ * Pages of data that a run should have at most that goes to @socket, for what is read need not
+ * be read again.
+ */
+uint64_t yab_backing_best_run(const struct yab_backing *backing, const struct yab_socket *socket);
 
 #endif /* YAB_DAEMON_BACKING_H */

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,7 +18,9 @@ struct yab_backing_of_file {
 	 */
 	void *memory;
 	bool no_holes;		/* the file system cannot tell them */
-	bool no_sendfile;	/* the file's kind cannot do it: copy instead */
+	/* Whose it is, and who may write to it: see yab_backing_memory_is_told(). */
+	uid_t owner;
+	mode_t mode;
 };
 
 static struct yab_backing_of_file *yab_backing_file(struct yab_backing *backing)
@@ -29,10 +30,22 @@ static struct yab_backing_of_file *yab_backing_file(struct yab_backing *backing)
 
 static bool yab_backing_file_is_whole(const struct yab_backing_of_file *file)
 {
-	struct stat st;
+	/* Not by fstat(), which the sandbox does not let through. */
+	const off_t size = lseek(file->fd, 0, SEEK_END);
 
-	return !fstat(file->fd, &st) && st.st_size >= 0 &&
-	       (uint64_t)st.st_size / YAB_WIRE_PAGE_SIZE >= file->common.pages;
+	return size >= 0 && (uint64_t)size / YAB_WIRE_PAGE_SIZE >= file->common.pages;
+}
+
+/*
+ * mincore() tells those who own the file or may write to it; to all others every page is
+ * resident. Asked each time, for a worker that enters its sandbox becomes somebody else. A
+ * group's right to write is no help.
+ */
+static bool yab_backing_memory_is_told(const struct yab_backing_of_file *file)
+{
+	const uid_t me = geteuid();
+
+	return !me || me == file->owner || (file->mode & 0002);
 }
 
 /*
@@ -43,9 +56,11 @@ static bool yab_backing_file_is_whole(const struct yab_backing_of_file *file)
 static void yab_backing_memory_look(struct yab_backing *backing, uint64_t page, uint64_t count,
 				    uint8_t *absent)
 {
-	uint8_t *memory = yab_backing_file(backing)->memory;
+	const struct yab_backing_of_file *file = yab_backing_file(backing);
+	uint8_t *memory = file->memory;
 
-	if (mincore(memory + page * YAB_WIRE_PAGE_SIZE, count * YAB_WIRE_PAGE_SIZE, absent) < 0) {
+	if (!yab_backing_memory_is_told(file) ||
+	    mincore(memory + page * YAB_WIRE_PAGE_SIZE, count * YAB_WIRE_PAGE_SIZE, absent) < 0) {
 		memset(absent, 1, count);
 		return;
 	}
@@ -133,26 +148,7 @@ static int yab_backing_file_read(struct yab_backing *backing, uint8_t *bytes, ui
 static ssize_t yab_backing_file_send(struct yab_backing *backing, struct yab_socket *socket,
 				     uint64_t at, size_t size)
 {
-	struct yab_backing_of_file *file = yab_backing_file(backing);
-	off_t offset = (off_t)at;
-	ssize_t n;
-
-	if (file->no_sendfile) {
-		errno = EOPNOTSUPP;
-		return -1;
-	}
-	n = sendfile(socket->fd, file->fd, &offset, size);
-	if (n > 0)
-		return n;
-	if (n == 0) {
-		errno = ENODATA;
-	} else if (errno == EAGAIN || errno == EINTR) {
-		return 0;
-	} else if (errno == EINVAL) {
-		file->no_sendfile = true;
-		errno = EOPNOTSUPP;
-	}
-	return -1;
+	return yab_socket_send_file(socket, yab_backing_file(backing)->fd, (off_t)at, size);
 }
 
 static void yab_backing_file_free(struct yab_backing *backing)
@@ -186,17 +182,20 @@ static struct yab_backing *yab_backing_file_new(int fd, uint64_t pages,
 						const struct yab_backing_ops *ops)
 {
 	struct yab_backing_of_file *file = calloc(1, sizeof(*file));
+	struct stat st;
 
 	if (!file)
 		return NULL;
 	file->common.ops = ops;
 	file->common.pages = pages;
 	file->fd = fd;
-	if (!pages || !yab_backing_file_is_whole(file)) {
+	if (!pages || !yab_backing_file_is_whole(file) || fstat(fd, &st) < 0) {
 		free(file);
 		errno = EINVAL;
 		return NULL;
 	}
+	file->owner = st.st_uid;
+	file->mode = st.st_mode;
 	return &file->common;
 }
 

@@ -18,7 +18,6 @@
 
 struct yab_backing_of_process {
 	struct yab_backing common;
-	pid_t pid;
 	int pidfd;
 	int pagemap_fd;		/* -1: it cannot be read, and every page is */
 	size_t count;
@@ -131,7 +130,7 @@ static int yab_backing_process_read(struct yab_backing *backing, uint8_t *bytes,
 		if (here.iov_len > span->length - offset)
 			here.iov_len = span->length - offset;
 		there.iov_len = here.iov_len;
-		n = process_vm_readv(process->pid, &here, 1, &there, 1, 0);
+		n = process_vm_readv(process->common.process, &here, 1, &there, 1, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
@@ -215,7 +214,7 @@ static void yab_backing_find_anonymous(struct yab_backing_of_process *process)
 	size_t size = 0;
 	FILE *file;
 
-	snprintf(path, sizeof(path), "/proc/%d/maps", process->pid);
+	snprintf(path, sizeof(path), "/proc/%d/maps", process->common.process);
 	file = fopen(path, "re");
 	if (!file)
 		return;
@@ -258,7 +257,7 @@ struct yab_backing *yab_backing_process(int pidfd, const struct yab_backing_span
 		return NULL;
 	process->common.ops = &yab_backing_process_ops;
 	process->common.pages = pages;
-	process->pid = pid;
+	process->common.process = pid;
 	process->pidfd = pidfd;
 	process->count = count;
 	memcpy(process->spans, spans, count * sizeof(*spans));

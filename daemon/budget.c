@@ -2,7 +2,7 @@
 #include "budget.h"
 
 #define YAB_BUDGET_MIN	1000
-#define YAB_BUDGET_MAX	(1ULL << 50)
+#define YAB_BUDGET_MAX	0x4000000000000ULL
 
 static int64_t yab_budget_burst(const struct yab_budget *budget)
 {

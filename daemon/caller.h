@@ -7,6 +7,8 @@
 #define YAB_DAEMON_CALLER_H
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
 
 #include "peer.h"
 #include "supervisor.h"
@@ -14,8 +16,16 @@
 struct yab_caller;
 struct yab_incoming;
 
-/* Takes @fd over, whose hellos were exchanged. 0, or -1 with errno. */
-int yab_caller_new(struct yab_supervisor *supervisor, int fd, const char *name);
+/*
+ * Takes @fd over, whose prefaces were exchanged and agreed on @tls or plain TCP; opens it.
+ * 0, or -1 with one line in @error.
+ */
+int yab_caller_new(struct yab_supervisor *supervisor, int fd, bool tls,
+		   const struct yab_origin *origin, char *error, size_t error_size);
+/* The supervisor's quota of them. */
+void yab_callers_init(struct yab_supervisor *supervisor);
+/* Those without a session. */
+void yab_callers_free(struct yab_supervisor *supervisor);
 
 /* The migration that is told of this caller's end; one at a time. NULL: none. */
 void yab_caller_bind(struct yab_caller *caller, struct yab_incoming *incoming);

@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "log.h"
+
 struct yab_child {
 	pid_t pid;
 	int pidfd;
@@ -39,6 +41,11 @@ static void yab_child_exited(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (!waitpid(child->pid, &status, WNOHANG))
 		return;
+	/* Here, since whoever lost the process before its end looks at no status. */
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+		yab_log_error(NULL,
+			      "process %ld was killed by signal %d (%s): it tried what its sandbox forbids, by a bug or because the other host attacks; the kernel's log has the call",
+			      (long)child->pid, SIGSYS, strsignal(SIGSYS));
 	yab_child_free(child);
 	if (cb)
 		cb(status, cb_arg);

@@ -44,6 +44,18 @@ enum yab_codec_kind yab_codec_named(const char *name)
 	return kind;
 }
 
+enum yab_codec_kind yab_codec_choose(json_t *names)
+{
+	enum yab_codec_kind kind = YAB_CODEC_NONE;
+	json_t *name;
+	size_t i;
+
+	json_array_foreach(names, i, name)
+		if (kind == YAB_CODEC_NONE)
+			kind = yab_codec_named(json_string_value(name));
+	return kind;
+}
+
 /* zstd allocates when it first sees what it has to do. */
 static int yab_codec_warm_up(struct yab_codec *codec)
 {

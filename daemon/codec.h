@@ -10,6 +10,7 @@
 #ifndef YAB_DAEMON_CODEC_H
 #define YAB_DAEMON_CODEC_H
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +33,8 @@ struct yab_codec;
 const char *yab_codec_name(enum yab_codec_kind kind);
 /* NULL and unknown names: YAB_CODEC_NONE. */
 enum yab_codec_kind yab_codec_named(const char *name);
+/* The first of a list of names (from another host) that is known; if there is none: none. */
+enum yab_codec_kind yab_codec_choose(json_t *names);
 
 /* All memory that it needs is allocated here. NULL with errno. */
 struct yab_codec *yab_codec_new(enum yab_codec_kind kind);

@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "clock.h"
 #include "handshake.h"
+#include "opening.h"
 
 #define YAB_CONTACT_RETRY_MIN_MS	100
 #define YAB_CONTACT_RETRY_MAX_MS	10000
@@ -14,10 +17,12 @@ struct yab_contact {
 	struct event_base *base;
 	struct evdns_base *dns;
 	struct yab_address address;
+	const struct yab_security *security;
 	struct event *timer;
 	int pause_ms;
-	/* At most one of these: being made, made. */
+	/* At most one of these: being made, in two steps; made. */
 	struct yab_handshake *handshake;
+	struct yab_opening *opening;
 	struct yab_peer *peer;
 	const struct yab_contact_ops *ops;
 	void *arg;
@@ -62,23 +67,57 @@ static const struct yab_peer_ops yab_contact_peer_ops = {
 	.lost = yab_contact_lost,
 };
 
-static void yab_contact_greeted(int fd, const struct yab_wire_hello *hello, const char *error,
-				void *arg)
+static void yab_contact_opened(int fd, SSL *ssl, const char *error, void *arg)
 {
 	struct yab_contact *contact = arg;
 
-	(void)hello;
-	contact->handshake = NULL;
+	contact->opening = NULL;
 	if (fd < 0) {
 		contact->ops->lost(error, false, contact->arg);
 		return;
 	}
-	contact->peer = yab_peer_new(contact->base, fd, contact->address.text,
+	contact->peer = yab_peer_new(contact->base, fd, ssl, contact->address.text,
 				     &yab_contact_peer_ops, contact);
 	if (contact->peer)
 		contact->ops->open(contact->arg);
 	else
 		contact->ops->lost(strerror(errno), false, contact->arg);
+}
+
+static void yab_contact_greeted(int fd, const struct yab_wire_hello *hello, const char *error,
+				void *arg)
+{
+	struct yab_contact *contact = arg;
+	struct yab_opening_terms terms = {
+		.role = YAB_WIRE_CONTROL,
+		.side = YAB_CREDENTIALS_CLIENT,
+		.host = contact->address.host,
+		.name = contact->address.text,
+		.timeout_ms = YAB_OPENING_TIMEOUT_MS,
+	};
+	struct yab_credentials *credentials = NULL;
+	char reason[YAB_WIRE_ERROR_MAX];
+
+	contact->handshake = NULL;
+	if (fd < 0) {
+		contact->ops->lost(error, false, contact->arg);
+		return;
+	}
+	if (hello->features & YAB_WIRE_TLS) {
+		credentials = yab_security_credentials(contact->security, YAB_CREDENTIALS_CLIENT,
+						       reason, sizeof(reason));
+		if (!credentials) {
+			close(fd);
+			contact->ops->lost(reason, false, contact->arg);
+			return;
+		}
+	}
+	terms.credentials = credentials;
+	contact->opening = yab_opening_new(contact->base, fd, &terms, yab_contact_opened, contact,
+					   reason, sizeof(reason));
+	yab_credentials_free(credentials);
+	if (!contact->opening)
+		contact->ops->lost(reason, false, contact->arg);
 }
 
 static void yab_contact_connect(evutil_socket_t fd, short what, void *arg)
@@ -88,7 +127,7 @@ static void yab_contact_connect(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	contact->handshake = yab_handshake_connect(contact->base, contact->dns, &contact->address,
-						   YAB_WIRE_CONTROL, 0, NULL,
+						   contact->security, YAB_WIRE_CONTROL, 0, NULL,
 						   YAB_HANDSHAKE_TIMEOUT_MS, yab_contact_greeted,
 						   contact);
 	if (!contact->handshake)
@@ -97,6 +136,7 @@ static void yab_contact_connect(evutil_socket_t fd, short what, void *arg)
 
 struct yab_contact *yab_contact_new(struct event_base *base, struct evdns_base *dns,
 				    const struct yab_address *address,
+				    const struct yab_security *security,
 				    const struct yab_contact_ops *ops, void *arg)
 {
 	struct yab_contact *contact = calloc(1, sizeof(*contact));
@@ -106,6 +146,7 @@ struct yab_contact *yab_contact_new(struct event_base *base, struct evdns_base *
 	contact->base = base;
 	contact->dns = dns;
 	contact->address = *address;
+	contact->security = security;
 	contact->ops = ops;
 	contact->arg = arg;
 	contact->timer = evtimer_new(base, yab_contact_connect, contact);
@@ -129,10 +170,7 @@ void yab_contact_free(struct yab_contact *contact)
 
 void yab_contact_open(struct yab_contact *contact)
 {
-	struct timeval pause = {
-		.tv_sec = contact->pause_ms / 1000,
-		.tv_usec = contact->pause_ms % 1000 * 1000,
-	};
+	const struct timeval pause = yab_clock_pause((uint64_t)contact->pause_ms);
 
 	yab_contact_close(contact);
 	evtimer_add(contact->timer, &pause);
@@ -153,6 +191,8 @@ void yab_contact_close(struct yab_contact *contact)
 	evtimer_del(contact->timer);
 	yab_handshake_cancel(contact->handshake);
 	contact->handshake = NULL;
+	yab_opening_cancel(contact->opening);
+	contact->opening = NULL;
 	yab_peer_free(contact->peer);
 	contact->peer = NULL;
 }

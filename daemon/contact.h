@@ -13,6 +13,7 @@
 
 #include "address.h"
 #include "peer.h"
+#include "security.h"
 
 struct yab_contact;
 
@@ -25,8 +26,10 @@ struct yab_contact_ops {
 	void (*lost)(const char *error, bool answered, void *arg);
 };
 
+/* Borrows @security. */
 struct yab_contact *yab_contact_new(struct event_base *base, struct evdns_base *dns,
 				    const struct yab_address *address,
+				    const struct yab_security *security,
 				    const struct yab_contact_ops *ops, void *arg);
 /* What was sent still leaves. */
 void yab_contact_free(struct yab_contact *contact);

@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "clock.h"
 #include "log.h"
 #include "region.h"
+#include "statistics.h"
 #include "worker.h"
 
 #define YAB_DEMAND_END_SECONDS	5	/* for a worker to leave by itself */
@@ -46,16 +48,17 @@ struct yab_demand {
 
 	enum yab_demand_state state;
 	bool persistent;
+	bool sweeps;
 	struct yab_channel *worker;	/* NULL: not to be talked to */
 	struct yab_child *child;	/* NULL: reaped */
 	struct event *restart;
 	int retry_ms;
+	json_int_t present;		/* pages, the last time that they were told */
 	uint64_t bandwidth;
+	const char *policy;
 	enum yab_codec_kind codec;	/* of the source's packs */
 
-	int parked[YAB_WIRE_BULKS_MAX];	/* bulk connections for later; -1: none */
-	json_t *statistics;		/* the last ones */
-	json_t *before;			/* the last ones of the worker before; or NULL */
+	struct yab_statistics statistics;
 };
 
 static void yab_demand_interrupt(struct yab_demand *demand, const char *error);
@@ -66,29 +69,15 @@ static void yab_demand_enter(struct yab_demand *demand, enum yab_demand_state st
 	demand->state = state;
 }
 
-/* Counters begin anew with each worker; what there is of the region does not. */
-static void yab_demand_add_up(struct yab_demand *demand, json_t *statistics)
-{
-	const char *name;
-	json_t *value, *before;
-
-	json_object_foreach(statistics, name, value) {
-		before = json_object_get(demand->before, name);
-		if (json_is_integer(value) && json_is_integer(before) &&
-		    strcmp(name, "pages") && strcmp(name, "present"))
-			json_integer_set(value, json_integer_value(value) +
-						json_integer_value(before));
-	}
-}
-
 static void yab_demand_take_statistics(struct yab_demand *demand, json_t *statistics)
 {
-	json_object_del(statistics, "type");
-	yab_demand_add_up(demand, statistics);
-	demand->retry_ms = YAB_DEMAND_RETRY_MIN_MS;
-	json_decref(demand->statistics);
-	demand->statistics = json_incref(statistics);
-	demand->ops->statistics(statistics, demand->arg);
+	const json_int_t present = json_integer_value(json_object_get(statistics, "present"));
+
+	yab_statistics_take(&demand->statistics, statistics);
+	if (present > demand->present)
+		demand->retry_ms = YAB_DEMAND_RETRY_MIN_MS;
+	demand->present = present;
+	demand->ops->statistics(demand->statistics.now, demand->arg);
 }
 
 static void yab_demand_take_loss(struct yab_demand *demand, json_t *message, const char *error)
@@ -96,9 +85,12 @@ static void yab_demand_take_loss(struct yab_demand *demand, json_t *message, con
 	const char *role = json_string_value(json_object_get(message, "role"));
 	const json_int_t index = json_integer_value(json_object_get(message, "index"));
 
-	if (index >= 0 && index < YAB_WIRE_BULKS_MAX)
-		demand->ops->lost(yab_wire_role_named(role), (unsigned int)index,
-				  error ? error : "lost", demand->arg);
+	if (index < 0 || index >= YAB_WIRE_BULKS_MAX)
+		return;
+	yab_statistics_lost_connection(&demand->statistics);
+	demand->ops->statistics(demand->statistics.now, demand->arg);
+	demand->ops->lost(yab_wire_role_named(role), (unsigned int)index, error ? error : "lost",
+			  demand->arg);
 }
 
 static void yab_demand_message(json_t *message, const int *fds, size_t fd_count, void *arg)
@@ -116,6 +108,8 @@ static void yab_demand_message(json_t *message, const int *fds, size_t fd_count,
 		yab_demand_interrupt(demand, "the destination's page worker is gone");
 	} else if (type && !strcmp(type, "statistics")) {
 		yab_demand_take_statistics(demand, message);
+	} else if (type && !strcmp(type, "open")) {
+		yab_log_debug(demand->vm, "a page connection is open");
 	} else if (type && !strcmp(type, "lost")) {
 		yab_demand_take_loss(demand, message, error);
 	} else if (type && !strcmp(type, "complete")) {
@@ -131,10 +125,7 @@ static void yab_demand_message(json_t *message, const int *fds, size_t fd_count,
 /* Nobody pages the region now: another worker can attach to it. */
 static void yab_demand_rest(struct yab_demand *demand)
 {
-	const struct timeval pause = {
-		.tv_sec = demand->retry_ms / 1000,
-		.tv_usec = demand->retry_ms % 1000 * 1000,
-	};
+	const struct timeval pause = yab_clock_pause((uint64_t)demand->retry_ms);
 
 	yab_demand_enter(demand, YAB_DEMAND_RESTING);
 	evtimer_add(demand->restart, &pause);
@@ -181,8 +172,7 @@ static void yab_demand_interrupt(struct yab_demand *demand, const char *error)
 	snprintf(text, sizeof(text), "%s", error);
 	yab_channel_free(demand->worker);
 	demand->worker = NULL;
-	json_decref(demand->before);
-	demand->before = json_incref(demand->statistics);
+	yab_statistics_lost_worker(&demand->statistics);
 	if (demand->child) {
 		yab_demand_enter(demand, YAB_DEMAND_REAPING);
 		yab_child_kill(demand->child);
@@ -193,6 +183,7 @@ static void yab_demand_interrupt(struct yab_demand *demand, const char *error)
 	}
 	yab_log_error(demand->vm, "%s%s", text,
 		      demand->persistent ? "; another one is started" : "");
+	demand->ops->statistics(demand->statistics.now, demand->arg);
 	demand->ops->interrupted(text, demand->arg);
 }
 
@@ -200,7 +191,6 @@ static void yab_demand_interrupt(struct yab_demand *demand, const char *error)
 static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_fd)
 {
 	const int fds[] = { memory_fd, pager_fd };
-	json_t *start;
 	pid_t pid;
 
 	pid = yab_worker_spawn(demand->base, yab_demand_message, demand, &demand->worker);
@@ -211,10 +201,15 @@ static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_
 	demand->child = yab_child_watch(demand->base, pid, yab_demand_exited, demand);
 	if (!demand->child)
 		return -1;
-	start = json_pack("{s:s, s:s, s:s, s:I, s:s}", "type", "start", "side", "destination",
-			  "vm", demand->vm, "pages", (json_int_t)demand->pages, "codec",
-			  yab_codec_name(demand->codec));
-	if (yab_channel_send(demand->worker, start, fds, 2) < 0)
+	/*
+	 * Until the guest is here the sweep would only be in the way of the device state, and
+	 * of the pages that loading it waits for, while the guest is stopped.
+	 */
+	if (yab_channel_send(demand->worker,
+			     yab_worker_start_message("destination", demand->vm, demand->pages,
+						      demand->codec, demand->policy,
+						      demand->sweeps),
+			     fds, 2) < 0)
 		return -1;
 	if (!demand->bandwidth)
 		return 0;
@@ -261,7 +256,7 @@ static void yab_demand_drop_worker(struct yab_demand *demand, bool goes_on)
 }
 
 struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint64_t size,
-				  enum yab_codec_kind codec,
+				  const char *policy, enum yab_codec_kind codec,
 				  const struct yab_demand_ops *ops, void *arg, int *memory_fd,
 				  char *error, size_t error_size)
 {
@@ -276,14 +271,13 @@ struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint6
 	}
 	demand->base = base;
 	demand->pages = size / YAB_WIRE_PAGE_SIZE;
+	demand->policy = policy;
 	demand->ops = ops;
 	demand->arg = arg;
 	demand->state = YAB_DEMAND_WORKING;
 	demand->codec = codec;
 	demand->retry_ms = YAB_DEMAND_RETRY_MIN_MS;
 	snprintf(demand->vm, sizeof(demand->vm), "%s", vm);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		demand->parked[i] = -1;
 	*memory_fd = yab_region_memory(vm, size);
 	if (*memory_fd < 0) {
 		snprintf(error, error_size, "cannot make the memory of VM %s: %s", vm,
@@ -321,11 +315,7 @@ void yab_demand_free(struct yab_demand *demand, bool goes_on)
 	if (!demand)
 		return;
 	yab_demand_drop_worker(demand, goes_on && demand->state == YAB_DEMAND_WORKING);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		if (demand->parked[i] >= 0)
-			close(demand->parked[i]);
-	json_decref(demand->statistics);
-	json_decref(demand->before);
+	yab_statistics_release(&demand->statistics);
 	event_free(demand->restart);
 	free(demand);
 }
@@ -352,29 +342,11 @@ bool yab_demand_takes(const struct yab_demand *demand)
 	return demand->worker;
 }
 
-static void yab_demand_hand_over(struct yab_demand *demand, enum yab_wire_role role,
-				 unsigned int index, int fd)
+int yab_demand_connect(struct yab_demand *demand, const struct yab_worker_connection *connection,
+		       int fd, const struct yab_security *security, char *error,
+		       size_t error_size)
 {
-	json_t *message = json_pack("{s:s, s:s, s:i}", "type", "connection", "role",
-				    yab_wire_role_name(role), "index", (int)index);
-
-	if (yab_channel_send(demand->worker, message, &fd, 1) < 0)
-		yab_demand_interrupt(demand, "the page worker takes no connection");
-	close(fd);
-}
-
-void yab_demand_connect(struct yab_demand *demand, enum yab_wire_role role, unsigned int index,
-			int fd)
-{
-	if (!demand->worker) {
-		close(fd);
-	} else if (role == YAB_WIRE_BULK && !demand->persistent) {
-		if (demand->parked[index] >= 0)
-			close(demand->parked[index]);
-		demand->parked[index] = fd;
-	} else {
-		yab_demand_hand_over(demand, role, index, fd);
-	}
+	return yab_worker_connect(demand->worker, connection, fd, security, error, error_size);
 }
 
 void yab_demand_persist(struct yab_demand *demand)
@@ -382,13 +354,14 @@ void yab_demand_persist(struct yab_demand *demand)
 	demand->persistent = true;
 	if (demand->state == YAB_DEMAND_REAPING && !demand->child)
 		yab_demand_rest(demand);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++) {
-		const int fd = demand->parked[i];
+}
 
-		demand->parked[i] = -1;
-		if (fd >= 0)
-			yab_demand_connect(demand, YAB_WIRE_BULK, i, fd);
-	}
+void yab_demand_sweep(struct yab_demand *demand)
+{
+	demand->sweeps = true;
+	if (demand->worker &&
+	    yab_channel_send(demand->worker, json_pack("{s:s}", "type", "sweep"), NULL, 0) < 0)
+		yab_demand_interrupt(demand, "the page worker cannot be told to sweep");
 }
 
 void yab_demand_limit(struct yab_demand *demand, uint64_t bandwidth)

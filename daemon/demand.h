@@ -17,17 +17,19 @@
 #include <stdint.h>
 
 #include "codec.h"
+#include "security.h"
 #include "wire.h"
+#include "worker.h"
 
 struct yab_demand;
 
 /*
- * A callback may come from within yab_demand_connect() and yab_demand_persist(), never
- * from another call. The demand may be freed from within interrupted() and ended() only,
- * and from interrupted() only before yab_demand_persist().
+ * A callback may come from within yab_demand_sweep(), never from another call. The
+ * demand may be freed from within interrupted() and ended() only, and from interrupted()
+ * only before yab_demand_persist().
  */
 struct yab_demand_ops {
-	/* Counters as worker.h lists them, over all workers that there were. Borrowed. */
+	/* As worker.h lists them, over all workers that there were. Borrowed. */
 	void (*statistics)(json_t *statistics, void *arg);
 	/* A connection is lost; the source makes a new one. */
 	void (*lost)(enum yab_wire_role role, unsigned int index, const char *error, void *arg);
@@ -41,10 +43,11 @@ struct yab_demand_ops {
 
 /*
  * Makes memory and region NAME and starts the worker. *memory_fd becomes the memory file,
- * which is the caller's. NULL with one line in @error.
+ * which is the caller's. @policy (policy.h) is borrowed; NULL is the default. NULL with one
+ * line in @error.
  */
 struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint64_t size,
-				  enum yab_codec_kind codec,
+				  const char *policy, enum yab_codec_kind codec,
 				  const struct yab_demand_ops *ops, void *arg, int *memory_fd,
 				  char *error, size_t error_size);
 /*
@@ -57,17 +60,19 @@ void yab_demand_kill(struct yab_demand *demand);
 /* Is there no worker process? */
 bool yab_demand_is_gone(const struct yab_demand *demand);
 
-/* The guest is here for good: the sweep may start, and what is lost is replaced. */
+/* The guest may run from now on: a worker that is lost is replaced. */
 void yab_demand_persist(struct yab_demand *demand);
+/* It is here for good: what nobody waits for is asked for, too. */
+void yab_demand_sweep(struct yab_demand *demand);
 /* May a page connection come now? */
 bool yab_demand_takes(const struct yab_demand *demand);
 /*
- * A page connection after its hellos. Takes @fd over. Bulk ones are kept from the worker
- * until yab_demand_persist(): the sweep would only be in the way of the device state,
- * and of the pages that loading it waits for, while the guest is stopped.
+ * A page connection after its prefaces, while yab_demand_takes(). Borrows @fd. 0, or -1
+ * with one line in @error.
  */
-void yab_demand_connect(struct yab_demand *demand, enum yab_wire_role role, unsigned int index,
-			int fd);
+int yab_demand_connect(struct yab_demand *demand, const struct yab_worker_connection *connection,
+		       int fd, const struct yab_security *security, char *error,
+		       size_t error_size);
 /* Bytes a second for the sweep; 0: no limit. */
 void yab_demand_limit(struct yab_demand *demand, uint64_t bandwidth);
 

@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 /* A dead peer is noticed after idle + count * interval seconds, data or not. */
 #define YAB_KEEPALIVE_IDLE	5
 #define YAB_KEEPALIVE_INTERVAL	2
@@ -36,8 +38,9 @@ struct yab_handshake {
 	struct event_base *base;
 	enum yab_handshake_step step;
 	bool speaks_first;
+	const struct yab_security *security;	/* borrowed; NULL: settled before */
 	char name[sizeof(((struct yab_address *)0)->text)];
-	struct yab_wire_hello hello;	/* ours, then the other side's */
+	struct yab_wire_hello hello;	/* our preface, then the other side's */
 	uint8_t input[YAB_WIRE_HELLO_SIZE];
 	size_t received;
 	int fd;
@@ -151,15 +154,33 @@ static void yab_handshake_timer(evutil_socket_t unused, short what, void *arg)
 	cb(fd, fd >= 0 ? &hello : NULL, fd >= 0 ? NULL : error, cb_arg);
 }
 
+/* The other side's preface is as it should be, but it says the contrary of TLS. */
+static void yab_handshake_disagree(struct yab_handshake *handshake)
+{
+	if (handshake->hello.features & YAB_WIRE_TLS)
+		yab_handshake_fail(handshake,
+				   "%s takes only TLS, but this host wants plain TCP (--plain, or it has no certificates): end that, or give --plain there, too",
+				   handshake->name);
+	else
+		yab_handshake_fail(handshake,
+				   "%s does not take TLS (it has no certificates): make them there (see yabusamed(8)), or give --plain on both hosts",
+				   handshake->name);
+}
+
 static void yab_handshake_judge(struct yab_handshake *handshake)
 {
-	enum yab_wire_role role = handshake->hello.role;
+	const struct yab_wire_hello said = handshake->hello;
 
 	switch (yab_wire_hello_decode(handshake->input, &handshake->hello)) {
 	case YAB_WIRE_OK:
-		if (handshake->speaks_first && handshake->hello.role != role)
+		if (handshake->speaks_first && handshake->hello.role != said.role)
 			break;
-		yab_handshake_settle(handshake);
+		/* Never the weaker of the two: who wants TLS gets it, or nothing. */
+		if (handshake->speaks_first &&
+		    (handshake->hello.features ^ said.features) & YAB_WIRE_TLS)
+			yab_handshake_disagree(handshake);
+		else
+			yab_handshake_settle(handshake);
 		return;
 	case YAB_WIRE_NOT_YABUSAME:
 		yab_handshake_fail(handshake, "%s is no yabusamed: check the address and the port",
@@ -168,7 +189,7 @@ static void yab_handshake_judge(struct yab_handshake *handshake)
 	case YAB_WIRE_OTHER_VERSION:
 		/* So that the other side can say the same. */
 		if (!handshake->speaks_first)
-			yab_handshake_answer(handshake->fd, YAB_WIRE_CONTROL);
+			yab_handshake_answer(handshake->fd, YAB_WIRE_CONTROL, false);
 		yab_handshake_fail(handshake,
 				   "%s speaks protocol version %d, this host %d: install the same yabusame on both",
 				   handshake->name, handshake->hello.version, YAB_WIRE_VERSION);
@@ -236,12 +257,12 @@ static int yab_handshake_say(int fd, const struct yab_wire_hello *hello)
 	return -1;
 }
 
-int yab_handshake_answer(int fd, enum yab_wire_role role)
+int yab_handshake_answer(int fd, enum yab_wire_role role, bool tls)
 {
 	struct yab_wire_hello hello = {
 		.version = YAB_WIRE_VERSION,
 		.role = (uint16_t)role,
-		.features = YAB_WIRE_FEATURES,
+		.features = tls ? YAB_WIRE_TLS : 0,
 	};
 
 	return yab_handshake_say(fd, &hello);
@@ -250,10 +271,7 @@ int yab_handshake_answer(int fd, enum yab_wire_role role)
 static int yab_handshake_wait(struct yab_handshake *handshake, short what,
 			      event_callback_fn callback)
 {
-	struct timeval patience = {
-		.tv_sec = handshake->timeout_ms / 1000,
-		.tv_usec = handshake->timeout_ms % 1000 * 1000,
-	};
+	const struct timeval patience = yab_clock_pause((uint64_t)handshake->timeout_ms);
 
 	if (handshake->io)
 		event_free(handshake->io);
@@ -264,7 +282,7 @@ static int yab_handshake_wait(struct yab_handshake *handshake, short what,
 	return evtimer_add(handshake->timer, &patience);
 }
 
-/* Connected: our hello, where it is ours to speak first, then theirs. */
+/* Connected: our preface, where it is ours to speak first, then theirs. */
 static void yab_handshake_greet(struct yab_handshake *handshake)
 {
 	handshake->step = YAB_HANDSHAKE_HELLO;
@@ -301,11 +319,21 @@ static void yab_handshake_connected(evutil_socket_t fd, short what, void *arg)
 /* Connects to the candidate or, where that fails at once, to those after it. */
 static void yab_handshake_try(struct yab_handshake *handshake)
 {
+	char reason[YAB_WIRE_ERROR_MAX];
 	int error = EHOSTUNREACH;
+	int tls;
 
 	handshake->step = YAB_HANDSHAKE_CONNECT;
 	for (; handshake->candidate; handshake->candidate = handshake->candidate->ai_next) {
 		struct evutil_addrinfo *to = handshake->candidate;
+
+		tls = yab_security_outgoing(handshake->security, to->ai_addr, reason,
+					    sizeof(reason));
+		if (tls < 0) {
+			yab_handshake_fail(handshake, "%s: %s", handshake->name, reason);
+			return;
+		}
+		handshake->hello.features = tls ? YAB_WIRE_TLS : 0;
 
 		if (handshake->io)
 			event_free(handshake->io);
@@ -383,21 +411,21 @@ err_fd:
 }
 
 static void yab_handshake_prepare(struct yab_handshake *handshake, enum yab_wire_role role,
-				  unsigned int index, const uint8_t *token)
+				  unsigned int index, const uint8_t *route)
 {
 	handshake->speaks_first = true;
 	handshake->hello.version = YAB_WIRE_VERSION;
 	handshake->hello.role = (uint16_t)role;
 	handshake->hello.index = index;
-	handshake->hello.features = YAB_WIRE_FEATURES;
-	if (token)
-		memcpy(handshake->hello.token, token, YAB_WIRE_TOKEN_SIZE);
+	if (route)
+		memcpy(handshake->hello.token, route, YAB_WIRE_TOKEN_SIZE);
 }
 
 struct yab_handshake *yab_handshake_connect(struct event_base *base, struct evdns_base *dns,
 					    const struct yab_address *address,
+					    const struct yab_security *security,
 					    enum yab_wire_role role, unsigned int index,
-					    const uint8_t *token, int timeout_ms,
+					    const uint8_t *route, int timeout_ms,
 					    yab_handshake_cb cb, void *arg)
 {
 	struct evutil_addrinfo hints = {
@@ -405,10 +433,7 @@ struct yab_handshake *yab_handshake_connect(struct event_base *base, struct evdn
 		.ai_socktype = SOCK_STREAM,
 		.ai_protocol = IPPROTO_TCP,
 	};
-	struct timeval patience = {
-		.tv_sec = timeout_ms / 1000,
-		.tv_usec = timeout_ms % 1000 * 1000,
-	};
+	const struct timeval patience = yab_clock_pause((uint64_t)timeout_ms);
 	struct evdns_getaddrinfo_request *request;
 	struct yab_handshake *handshake;
 	struct yab_lookup *lookup;
@@ -416,7 +441,8 @@ struct yab_handshake *yab_handshake_connect(struct event_base *base, struct evdn
 	handshake = yab_handshake_new(base, -1, address->text, timeout_ms, cb, arg);
 	if (!handshake)
 		return NULL;
-	yab_handshake_prepare(handshake, role, index, token);
+	yab_handshake_prepare(handshake, role, index, route);
+	handshake->security = security;
 	lookup = calloc(1, sizeof(*lookup));
 	if (!lookup || evtimer_add(handshake->timer, &patience) < 0)
 		goto err_lookup;
@@ -437,8 +463,9 @@ err_lookup:
 }
 
 struct yab_handshake *yab_handshake_offer(struct event_base *base, int fd, const char *name,
-					  enum yab_wire_role role, unsigned int index,
-					  const uint8_t *token, int timeout_ms,
+					  bool tls, enum yab_wire_role role,
+					  unsigned int index, const uint8_t *route,
+					  int timeout_ms,
 					  yab_handshake_cb cb, void *arg)
 {
 	struct yab_handshake *handshake;
@@ -447,7 +474,8 @@ struct yab_handshake *yab_handshake_offer(struct event_base *base, int fd, const
 	if (!handshake)
 		return NULL;
 	evutil_make_socket_nonblocking(fd);
-	yab_handshake_prepare(handshake, role, index, token);
+	yab_handshake_prepare(handshake, role, index, route);
+	handshake->hello.features = tls ? YAB_WIRE_TLS : 0;
 	yab_handshake_greet(handshake);
 	return handshake;
 }

@@ -42,6 +42,7 @@ void yab_histogram_record(struct yab_histogram *histogram, uint64_t us)
 {
 	histogram->buckets[yab_histogram_bucket(us)]++;
 	histogram->count++;
+	histogram->sum += us;
 	if (us > histogram->max)
 		histogram->max = us;
 }
@@ -71,4 +72,19 @@ uint64_t yab_histogram_quantile(const struct yab_histogram *histogram, unsigned 
 		}
 	}
 	return histogram->max;
+}
+
+void yab_histogram_coarse(const struct yab_histogram *histogram,
+			  uint64_t counts[YAB_HISTOGRAM_COARSE])
+{
+	unsigned int coarse = 0;
+
+	memset(counts, 0, YAB_HISTOGRAM_COARSE * sizeof(counts[0]));
+	/* Powers of two are ends of buckets, so none is cut. */
+	for (unsigned int i = 0; i < YAB_HISTOGRAM_BUCKETS; i++) {
+		while (coarse < YAB_HISTOGRAM_COARSE - 1 &&
+		       yab_histogram_end(i) >> (YAB_HISTOGRAM_COARSE_FIRST + coarse))
+			coarse++;
+		counts[coarse] += histogram->buckets[i];
+	}
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "capabilities.h"
+#include "clock.h"
 #include "demand.h"
 #include "handshake.h"
 #include "log.h"
@@ -61,10 +62,12 @@ struct yab_incoming {
 	struct yab_supervisor *supervisor;
 	char name[YAB_NAME_SIZE];
 	enum yab_incoming_step step;
+	uint8_t route[YAB_WIRE_TOKEN_SIZE];	/* finds it; no secret */
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
 	char token_text[YAB_TOKEN_TEXT_SIZE];
+	struct yab_log_session session;
 	uint64_t pages;
-	enum yab_codec_kind codec;	/* the first of those that the source offers */
+	enum yab_codec_kind codec;	/* of the packs that may come */
 	struct yab_caller *caller;	/* NULL while there is no control connection */
 	struct event *deadline;
 	struct yab_vm *vm;		/* ours until the commit, then NULL */
@@ -88,6 +91,7 @@ struct yab_incoming {
 struct yab_incomings {
 	LIST_HEAD(, yab_incoming) all;
 	unsigned int count;
+	struct yab_complaints *complaints;
 };
 
 static void yab_incoming_undo(struct yab_incoming *incoming, const char *error);
@@ -103,10 +107,7 @@ static void yab_incoming_enter(struct yab_incoming *incoming, enum yab_incoming_
 
 static void yab_incoming_arm(struct yab_incoming *incoming, int milliseconds)
 {
-	struct timeval patience = {
-		.tv_sec = milliseconds / 1000,
-		.tv_usec = milliseconds % 1000 * 1000,
-	};
+	const struct timeval patience = yab_clock_pause((uint64_t)milliseconds);
 
 	evtimer_add(incoming->deadline, &patience);
 }
@@ -137,6 +138,7 @@ static void yab_incoming_free(struct yab_incoming *incoming)
 	yab_demand_free(incoming->demand, incoming->step == YAB_INCOMING_PULLING);
 	json_decref(incoming->statistics);
 	event_free(incoming->deadline);
+	yab_log_session_end(&incoming->session);
 	free(incoming);
 }
 
@@ -299,6 +301,7 @@ static const struct yab_demand_ops yab_incoming_demand_ops = {
 static void yab_incoming_waiting(json_t *results, const char *error, void *arg)
 {
 	struct yab_incoming *incoming = arg;
+	char route[YAB_TOKEN_TEXT_SIZE];
 	json_t *cookie;
 
 	(void)results;
@@ -310,9 +313,11 @@ static void yab_incoming_waiting(json_t *results, const char *error, void *arg)
 	}
 	yab_incoming_enter(incoming, YAB_INCOMING_PREPARED);
 	yab_incoming_arm(incoming, YAB_INCOMING_STALL_SECONDS * 1000);
-	cookie = json_pack("{s:s, s:s, s:s}", "token", incoming->token_text, "instance",
-			   incoming->supervisor->instance, "codec",
-			   yab_codec_name(incoming->codec));
+	yab_token_print(incoming->route, route);
+	cookie = json_pack("{s:s, s:s, s:s, s:s, s:s*}", "token", incoming->token_text, "route",
+			   route, "instance", incoming->supervisor->instance, "codec",
+			   yab_codec_name(incoming->codec), "session",
+			   yab_log_session_of(incoming->name));
 	yab_caller_reply(incoming->caller, json_pack("{s:s, s:o}", "reply", "prepare", "cookie",
 						     cookie));
 }
@@ -412,8 +417,9 @@ static int yab_incoming_start(struct yab_incoming *incoming, char *error, size_t
 	char path[128];
 
 	incoming->demand = yab_demand_new(incoming->supervisor->base, vm->name,
-					  vm->description->memory, incoming->codec,
-					  &yab_incoming_demand_ops, incoming, &memory_fd, error, error_size);
+					  vm->description->memory, incoming->supervisor->policy,
+					  incoming->codec, &yab_incoming_demand_ops, incoming,
+					  &memory_fd, error, error_size);
 	if (!incoming->demand)
 		return -1;
 	snprintf(path, sizeof(path), "%s/%s", YAB_REGION_FOLDER, vm->name);
@@ -445,29 +451,23 @@ static int yab_incoming_check(struct yab_vm *vm, json_t *cookie, char *error, si
 	return 0;
 }
 
-/* The first codec that both have, none if there is none. */
-static enum yab_codec_kind yab_incoming_choose_codec(json_t *cookie)
-{
-	enum yab_codec_kind codec = YAB_CODEC_NONE;
-	json_t *name;
-	size_t i;
-
-	json_array_foreach(json_object_get(cookie, "codecs"), i, name)
-		if (codec == YAB_CODEC_NONE)
-			codec = yab_codec_named(json_string_value(name));
-	return codec;
-}
-
-/* Makes room: the oldest session that has all its pages and whose source is not there. */
-static void yab_incomings_evict(struct yab_incomings *incomings)
+/*
+ * Makes room: the oldest session that has all its pages and whose source is not there.
+ * Should that ask for it after all, "unknown" would be a lie, and its guest run twice:
+ * from now on this is another process, of which no promise is expected.
+ */
+static void yab_incomings_evict(struct yab_supervisor *supervisor)
 {
 	struct yab_incoming *incoming, *oldest = NULL;
+	uint8_t instance[YAB_WIRE_TOKEN_SIZE];
 
-	LIST_FOREACH(incoming, &incomings->all, link)
+	LIST_FOREACH(incoming, &supervisor->incomings->all, link)
 		if (incoming->step == YAB_INCOMING_COMPLETE && !incoming->caller)
 			oldest = incoming;
-	if (oldest)
-		yab_incoming_free(oldest);
+	if (!oldest || yab_token_new(instance) < 0)
+		return;
+	yab_token_print(instance, supervisor->instance);
+	yab_incoming_free(oldest);
 }
 
 void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *caller,
@@ -476,17 +476,19 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 	const char *name = json_string_value(json_object_get(cookie, "vm"));
 	struct yab_incomings *incomings = supervisor->incomings;
 	char error[YAB_WIRE_ERROR_MAX] = "out of memory";
+	char session[YAB_LOG_SESSION_SIZE];
 	struct yab_incoming *incoming;
 
 	if (incomings->count >= YAB_INCOMINGS_MAX)
-		yab_incomings_evict(incomings);
+		yab_incomings_evict(supervisor);
 	if (supervisor->leaving || incomings->count >= YAB_INCOMINGS_MAX) {
 		yab_caller_fail(caller, supervisor->leaving ? "yabusamed is ending" :
 				"too many sessions that no source has confirmed");
 		return;
 	}
 	incoming = calloc(1, sizeof(*incoming));
-	if (!incoming || yab_token_new(incoming->token) < 0)
+	if (!incoming || yab_token_new(incoming->token) < 0 ||
+	    yab_token_new(incoming->route) < 0)
 		goto err_incoming;
 	incoming->supervisor = supervisor;
 	yab_token_print(incoming->token, incoming->token_text);
@@ -501,7 +503,7 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 		goto err_vm;
 	snprintf(incoming->name, sizeof(incoming->name), "%s", incoming->vm->name);
 	incoming->pages = incoming->vm->pages;
-	incoming->codec = yab_incoming_choose_codec(cookie);
+	incoming->codec = yab_codec_choose(json_object_get(cookie, "codecs"));
 	incoming->job = yab_job_start(supervisor->jobs, incoming->name, YAB_JOB_INCOMING,
 				      yab_caller_name(caller), incoming->pages);
 	if (!incoming->job) {
@@ -517,6 +519,9 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 	incoming->vm->hooks_arg = incoming;
 	LIST_INSERT_HEAD(&incomings->all, incoming, link);
 	incomings->count++;
+	yab_log_session_name(session);
+	yab_log_session_begin(&incoming->session, incoming->name, session);
+	yab_job_set_session(incoming->job, yab_log_session_of(incoming->name));
 	yab_log_info(incoming->name, "arrives from %s", yab_caller_name(caller));
 	yab_incoming_arm(incoming, YAB_INCOMING_START_SECONDS * 1000);
 	if (yab_incoming_start(incoming, error, sizeof(error)) < 0)
@@ -567,7 +572,9 @@ static void yab_incoming_committed(struct yab_incoming *incoming)
 				 json_pack("{s:s, s:s, s:{s:b}}", "reply", name, "state",
 					   "committed", "cookie", "running", running));
 	incoming->attaching = false;
+	/* A guest that stays paused comes here without having been told to run. */
 	yab_demand_persist(incoming->demand);
+	yab_demand_sweep(incoming->demand);
 	yab_incoming_completed(incoming);
 }
 
@@ -618,6 +625,8 @@ void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie)
 	}
 	qmp = yab_vm_qmp(incoming->vm);
 	yab_incoming_enter(incoming, YAB_INCOMING_COMMITTING);
+	/* QEMU may touch pages before it answers. */
+	yab_demand_persist(incoming->demand);
 	if (!qmp || yab_qmp_run(qmp, &go, 1, yab_incoming_continued, incoming) < 0)
 		yab_incoming_undo(incoming, "QEMU's monitor cannot be asked");
 }
@@ -714,6 +723,8 @@ void yab_incoming_caller_lost(struct yab_incoming *incoming, const char *error)
 	incoming->attaching = false;
 	if (yab_incoming_revocable(incoming))
 		yab_incoming_undo(incoming, error);
+	else if (incoming->step == YAB_INCOMING_COMPLETE)
+		yab_log_info(incoming->name, "%s; every page is here", error);
 	else if (yab_incoming_is_committed(incoming))
 		yab_log_warn(incoming->name, "%s; the source is expected to come back", error);
 	/* Its worker has nothing to do any more; the session waits alone. */
@@ -724,36 +735,49 @@ void yab_incoming_caller_lost(struct yab_incoming *incoming, const char *error)
 }
 
 void yab_incomings_connection(struct yab_incomings *incomings, int fd,
-			      const struct yab_wire_hello *hello, const char *name)
+			      const struct yab_wire_hello *hello, const struct yab_origin *origin)
 {
 	const char *role = yab_wire_role_name(hello->role);
+	struct yab_worker_connection connection = {
+		.role = hello->role,
+		.tls = hello->features & YAB_WIRE_TLS,
+		.side = YAB_CREDENTIALS_SERVER,
+		.name = origin->name,
+	};
+	char error[YAB_WIRE_ERROR_MAX];
 	struct yab_incoming *incoming;
 
 	LIST_FOREACH(incoming, &incomings->all, link)
-		if (!memcmp(incoming->token, hello->token, YAB_WIRE_TOKEN_SIZE))
+		if (!memcmp(incoming->route, hello->token, YAB_WIRE_TOKEN_SIZE))
 			break;
 	if (!incoming || incoming->step < YAB_INCOMING_PREPARED || !incoming->demand ||
 	    !yab_demand_takes(incoming->demand)) {
-		yab_log_warn(incoming ? incoming->name : NULL, "refused the %s connection of %s: %s",
-			     role, name, incoming ? "there is no page worker for it now" :
-						    "it belongs to no migration");
-	} else if (yab_handshake_answer(fd, hello->role) < 0) {
-		yab_log_warn(incoming->name, "%s connection of %s: %s", role, name,
-			     strerror(errno));
-	} else {
-		yab_log_debug(incoming->name, "%s connection %u of %s", role, hello->index, name);
-		yab_demand_connect(incoming->demand, hello->role, hello->index, fd);
+		yab_complain(incomings->complaints, origin, "refused the %s connection of %s: %s",
+			     role, origin->name, incoming ? "there is no page worker for it now" :
+						      "it belongs to no migration");
+		close(fd);
 		return;
 	}
+	connection.index = hello->index;
+	connection.token = incoming->token;
+	if (yab_handshake_answer(fd, hello->role, connection.tls) < 0)
+		yab_log_warn(incoming->name, "%s connection %u of %s: %s", role, hello->index,
+			     origin->name, strerror(errno));
+	else if (yab_demand_connect(incoming->demand, &connection, fd,
+				    &incoming->supervisor->security, error, sizeof(error)) < 0)
+		yab_log_warn(incoming->name, "%s connection %u of %s: %s", role, hello->index,
+			     origin->name, error);
 	close(fd);
 }
 
-struct yab_incomings *yab_incomings_new(void)
+struct yab_incomings *yab_incomings_new(struct yab_complaints *complaints)
 {
 	struct yab_incomings *incomings = calloc(1, sizeof(*incomings));
 
-	if (incomings)
-		LIST_INIT(&incomings->all);
+	if (!incomings)
+		return NULL;
+	LIST_INIT(&incomings->all);
+	incomings->complaints = complaints;
 	return incomings;
 }
 

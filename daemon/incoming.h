@@ -20,7 +20,7 @@
 
 struct yab_incoming;
 
-struct yab_incomings *yab_incomings_new(void);
+struct yab_incomings *yab_incomings_new(struct yab_complaints *complaints);
 /* Forgets them all: the daemon ends. */
 void yab_incomings_free(struct yab_incomings *incomings);
 /* @token as text, may be NULL. */
@@ -29,7 +29,7 @@ struct yab_incoming *yab_incomings_find(struct yab_incomings *incomings, const c
 bool yab_incomings_give_up(struct yab_incomings *incomings);
 /* An urgent or bulk connection said hello; takes @fd over. */
 void yab_incomings_connection(struct yab_incomings *incomings, int fd,
-			      const struct yab_wire_hello *hello, const char *name);
+			      const struct yab_wire_hello *hello, const struct yab_origin *origin);
 
 /* Prepare: the answer goes to @caller. */
 void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *caller,

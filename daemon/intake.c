@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "intake.h"
 #include "log.h"
 
@@ -69,11 +69,11 @@ void yab_intake_unpack(struct yab_intake *intake, struct yab_codec *codec, uint8
 	intake->pack = pack;
 }
 
-int yab_intake_open(struct yab_intake *intake, struct event_base *base, int fd,
+int yab_intake_open(struct yab_intake *intake, struct event_base *base, int fd, SSL *ssl,
 		    event_callback_fn readable, event_callback_fn writable)
 {
 	yab_intake_close(intake);
-	if (yab_socket_open(&intake->socket, base, fd, readable, writable, intake) < 0)
+	if (yab_socket_open(&intake->socket, base, fd, ssl, readable, writable, intake) < 0)
 		return -1;
 	yab_intake_move(intake, YAB_INTAKE_HEADER);
 	return 0;
@@ -89,6 +89,7 @@ void yab_intake_close(struct yab_intake *intake)
 	yab_socket_close(&intake->socket);
 	while (yab_requests_drop(&intake->requests, &page, &count)) {
 		yab_pagemap_forget(&intake->store->map, page, count, intake->socket.role);
+		yab_touches_dropped(&intake->store->touches, page, count);
 		if (intake->window)
 			yab_window_dropped(intake->window, count);
 	}
@@ -122,6 +123,12 @@ void yab_intake_await_data(struct yab_intake *intake, bool on)
 		yab_intake_lose(intake, "no memory to wait for it");
 }
 
+void yab_intake_go_on(struct yab_intake *intake)
+{
+	if (intake->state == YAB_INTAKE_ZERO)
+		event_active(&intake->socket.readable, EV_READ, 0);
+}
+
 bool yab_intake_is_full(const struct yab_intake *intake)
 {
 	return yab_requests_is_full(&intake->requests);
@@ -135,8 +142,21 @@ void yab_intake_ask(struct yab_intake *intake, uint64_t page, uint64_t count, ui
 		yab_window_asked(intake->window, count);
 }
 
+/* Requests from the place @first on are on their way. */
+static void yab_intake_note_asked(struct yab_intake *intake, unsigned int first)
+{
+	for (unsigned int place = first; place != intake->requests.sent; place++) {
+		const struct yab_request *request =
+			&intake->requests.ring[place % YAB_REQUESTS_MAX];
+
+		if (!request->is_survey)
+			yab_touches_asked(&intake->store->touches, request->page, request->count);
+	}
+}
+
 void yab_intake_write(struct yab_intake *intake)
 {
+	const unsigned int first = intake->requests.sent;
 	uint8_t bytes[YAB_INTAKE_REQUESTS * YAB_WIRE_HEADER_SIZE];
 	size_t size;
 	ssize_t n;
@@ -153,6 +173,7 @@ void yab_intake_write(struct yab_intake *intake)
 			break;
 		yab_requests_wrote(&intake->requests, (size_t)n);
 	}
+	yab_intake_note_asked(intake, first);
 	if (yab_socket_await_room(&intake->socket, size != 0) < 0)
 		yab_intake_lose(intake, "no memory to wait for it");
 }
@@ -170,13 +191,8 @@ static void yab_intake_take_text(struct yab_intake *intake)
 /* Pages that were asked for have come. */
 static void yab_intake_answered(struct yab_intake *intake, uint64_t pages)
 {
-	struct timespec now;
-
-	if (!intake->window || !pages)
-		return;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	yab_window_arrived(intake->window, pages,
-			   (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+	if (intake->window && pages)
+		yab_window_arrived(intake->window, pages, yab_clock_ns());
 }
 
 /* Settles a ZERO frame, as much of it as the store has room for. */
@@ -224,6 +240,8 @@ static void yab_intake_take_header(struct yab_intake *intake)
 		yab_intake_reject(intake, "source sent pages that were not asked for next");
 		return;
 	}
+	if (frame->type != YAB_WIRE_SURVEYED)
+		yab_touches_answered(&intake->store->touches, frame->page, frame->count);
 	switch (frame->type) {
 	case YAB_WIRE_PAGES:
 		yab_intake_move(intake, YAB_INTAKE_PAYLOAD);
@@ -324,20 +342,13 @@ size_t yab_intake_receive(struct yab_intake *intake)
 			size = sizeof(intake->store->buffer);
 		iov[used].iov_base = intake->store->buffer;
 		iov[used++].iov_len = size;
-		if (intake->received + size < intake->frame.length)
-			break;
-		/* The next header comes along with the end of the payload, or of a pack. */
-		/* fall through */
+		break;
 	case YAB_INTAKE_HEADER:
-		iov[used].iov_base = intake->header + intake->header_size;
-		iov[used++].iov_len = sizeof(intake->header) - intake->header_size;
 		break;
 	case YAB_INTAKE_PACK:
 		size = intake->frame.length - intake->received;
 		iov[used].iov_base = intake->pack + intake->received;
 		iov[used++].iov_len = size;
-		iov[used].iov_base = intake->header;
-		iov[used++].iov_len = sizeof(intake->header);
 		break;
 	case YAB_INTAKE_TEXT:
 		iov[used].iov_base = intake->text + intake->received;
@@ -346,6 +357,12 @@ size_t yab_intake_receive(struct yab_intake *intake)
 	case YAB_INTAKE_CLOSED:
 	case YAB_INTAKE_STATES:
 		return 0;
+	}
+	/* The next header comes along with the end of a payload. */
+	if (intake->state == YAB_INTAKE_HEADER ||
+	    (size && intake->received + size == intake->frame.length)) {
+		iov[used].iov_base = intake->header + intake->header_size;
+		iov[used++].iov_len = sizeof(intake->header) - intake->header_size;
 	}
 	n = yab_socket_receive(&intake->socket, iov, used);
 	if (n < 0)

@@ -56,8 +56,11 @@ void yab_intake_init(struct yab_intake *intake, enum yab_wire_role role, unsigne
 		     void (*lost)(struct yab_intake *intake, const char *error), void *owner);
 /* Packs may come, made by @codec; both are borrowed. */
 void yab_intake_unpack(struct yab_intake *intake, struct yab_codec *codec, uint8_t *pack);
-/* Takes @fd over, in place of the connection there is. 0, or -1 with errno. */
-int yab_intake_open(struct yab_intake *intake, struct event_base *base, int fd,
+/*
+ * Takes @fd and @ssl (NULL: plain TCP) over, in place of the connection there is. 0, or -1
+ * with errno.
+ */
+int yab_intake_open(struct yab_intake *intake, struct event_base *base, int fd, SSL *ssl,
 		    event_callback_fn readable, event_callback_fn writable);
 /* Without telling. What was asked for is missing again. */
 void yab_intake_close(struct yab_intake *intake);
@@ -74,5 +77,7 @@ void yab_intake_write(struct yab_intake *intake);
  */
 size_t yab_intake_receive(struct yab_intake *intake);
 void yab_intake_await_data(struct yab_intake *intake, bool on);
+/* Has the readable callback called if there is something left that no data will tell of. */
+void yab_intake_go_on(struct yab_intake *intake);
 
 #endif /* YAB_DAEMON_INTAKE_H */

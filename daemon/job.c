@@ -7,10 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <time.h>
 
 #include <linux/yabusame.h>
 
+#include "clock.h"
+#include "log.h"
 #include "text.h"
 #include "yabusame/wire.h"
 
@@ -18,6 +19,7 @@ enum yab_job_state {
 	YAB_JOB_ACTIVE,
 	YAB_JOB_COMPLETED,
 	YAB_JOB_FAILED,
+	YAB_JOB_STATES,
 };
 
 struct yab_job {
@@ -27,6 +29,7 @@ struct yab_job {
 	enum yab_job_phase phase;
 	enum yab_job_state state;
 	char peer[272];
+	char session[YAB_LOG_SESSION_SIZE];
 	uint64_t pages;
 	bool switched;
 	int64_t started_us, ended_us;	/* CLOCK_MONOTONIC */
@@ -49,7 +52,7 @@ static const char * const yab_job_phase_names[YAB_JOB_PHASES] = {
 	[YAB_JOB_CONFIRM] = "confirm",
 };
 
-static const char * const yab_job_state_names[] = {
+static const char * const yab_job_state_names[YAB_JOB_STATES] = {
 	[YAB_JOB_ACTIVE] = "active",
 	[YAB_JOB_COMPLETED] = "completed",
 	[YAB_JOB_FAILED] = "failed",
@@ -69,14 +72,6 @@ static const enum yab_job_phase yab_job_next[YAB_JOB_DIRECTIONS][YAB_JOB_PHASES]
 		[YAB_JOB_PREPARE] = YAB_JOB_FINISH,
 	},
 };
-
-static int64_t yab_job_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
-}
 
 static void yab_job_free(struct yab_job *job)
 {
@@ -107,6 +102,16 @@ void yab_jobs_free(struct yab_jobs *jobs)
 	free(jobs);
 }
 
+struct yab_job *yab_jobs_first(struct yab_jobs *jobs)
+{
+	return LIST_FIRST(&jobs->all);
+}
+
+struct yab_job *yab_jobs_next(struct yab_job *job)
+{
+	return LIST_NEXT(job, link);
+}
+
 struct yab_job *yab_jobs_find(struct yab_jobs *jobs, const char *vm)
 {
 	struct yab_job *job;
@@ -133,7 +138,7 @@ struct yab_job *yab_job_start(struct yab_jobs *jobs, const char *vm,
 	snprintf(job->peer, sizeof(job->peer), "%s", peer);
 	job->direction = direction;
 	job->pages = pages;
-	job->started_us = yab_job_now();
+	job->started_us = yab_clock_us();
 	job->downtime_us = -1;
 	if (last) {
 		LIST_REMOVE(last, link);
@@ -158,6 +163,11 @@ const char *yab_job_phase_name(enum yab_job_phase phase)
 	return yab_job_phase_names[phase];
 }
 
+const char *yab_job_state_name(unsigned int number)
+{
+	return number < YAB_JOB_STATES ? yab_job_state_names[number] : NULL;
+}
+
 bool yab_job_may_enter(enum yab_job_direction direction, enum yab_job_phase from,
 		       enum yab_job_phase to)
 {
@@ -175,11 +185,16 @@ void yab_job_end(struct yab_job *job, const char *error)
 {
 	assert(yab_job_active(job));
 	job->state = error ? YAB_JOB_FAILED : YAB_JOB_COMPLETED;
-	job->ended_us = yab_job_now();
+	job->ended_us = yab_clock_us();
 	job->warning[0] = '\0';
 	/* It may quote the other host, a file or QEMU. */
 	snprintf(job->error, sizeof(job->error), "%s", error ? error : "");
 	yab_text_tame(job->error);
+}
+
+void yab_job_set_session(struct yab_job *job, const char *session)
+{
+	snprintf(job->session, sizeof(job->session), "%s", session ? session : "");
 }
 
 void yab_job_statistics(struct yab_job *job, enum yab_job_side side, json_t *statistics)
@@ -206,7 +221,7 @@ json_t *yab_job_json(const struct yab_job *job)
 		[YAB_JOB_SOURCE] = "source",
 		[YAB_JOB_DESTINATION] = "destination",
 	};
-	int64_t end = yab_job_active(job) ? yab_job_now() : job->ended_us;
+	int64_t end = yab_job_active(job) ? yab_clock_us() : job->ended_us;
 	json_t *json;
 
 	json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I}",
@@ -222,6 +237,8 @@ json_t *yab_job_json(const struct yab_job *job)
 		return NULL;
 	if (job->downtime_us >= 0)
 		json_object_set_new(json, "downtime_us", json_integer(job->downtime_us));
+	if (job->session[0])
+		json_object_set_new(json, "session", json_string(job->session));
 	if (job->warning[0])
 		json_object_set_new(json, "warning", json_string(job->warning));
 	if (job->error[0])

@@ -40,6 +40,9 @@ struct yab_jobs;
 
 struct yab_jobs *yab_jobs_new(void);
 void yab_jobs_free(struct yab_jobs *jobs);
+/* All of them, in no order. */
+struct yab_job *yab_jobs_first(struct yab_jobs *jobs);
+struct yab_job *yab_jobs_next(struct yab_job *job);
 /* The active job of @vm or else its last one; NULL if it never had one. */
 struct yab_job *yab_jobs_find(struct yab_jobs *jobs, const char *vm);
 
@@ -53,6 +56,8 @@ struct yab_job *yab_job_start(struct yab_jobs *jobs, const char *vm,
 bool yab_job_active(const struct yab_job *job);
 enum yab_job_phase yab_job_phase(const struct yab_job *job);
 const char *yab_job_phase_name(enum yab_job_phase phase);
+/* The names of all states, numbered from 0; NULL after the last. */
+const char *yab_job_state_name(unsigned int number);
 bool yab_job_may_enter(enum yab_job_direction direction, enum yab_job_phase from,
 		       enum yab_job_phase to);
 /* Asserts that the transition is allowed. */
@@ -60,6 +65,8 @@ void yab_job_enter(struct yab_job *job, enum yab_job_phase phase);
 /* @error is NULL on success. */
 void yab_job_end(struct yab_job *job, const char *error);
 
+/* The name of the migration in logs; NULL: it has none. */
+void yab_job_set_session(struct yab_job *job, const char *session);
 /* The worker of @side said @statistics (borrowed). */
 void yab_job_statistics(struct yab_job *job, enum yab_job_side side, json_t *statistics);
 /* The guest runs on the destination; @downtime_us is negative where unknown. */

@@ -5,6 +5,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,9 @@
 #include "incoming.h"
 #include "listener.h"
 #include "log.h"
+#include "metrics.h"
 #include "outgoing.h"
+#include "policy.h"
 #include "supervisor.h"
 #include "token.h"
 #include "version.h"
@@ -34,8 +37,13 @@ struct yab_options {
 	const char *listen;
 	const char *run_dir;
 	const char *vm_dir;
+	const char *policy;
+	const char *metrics;
+	struct yab_security security;
 	bool debug;
 	bool worker;
+	bool no_sandbox;
+	const char *group;
 };
 
 /* What exists only here: the supervisor and how it is woken to leave. */
@@ -43,6 +51,7 @@ struct yab_daemon {
 	struct yab_supervisor supervisor;
 	struct yab_listener *listener;
 	struct yab_api *api;
+	struct yab_metrics *metrics;
 	struct event *term, *interrupt, *leave;
 	bool idle;		/* while leaving: nothing was left the last time */
 };
@@ -53,24 +62,57 @@ static void yab_main_help(void)
 	       "Moves running virtual machines between hosts; yabctl tells it what to do.\n"
 	       "\n"
 	       "  --listen ADDRESS[:PORT]  where other hosts' daemons connect (port %d);\n"
-	       "                           without it no VM can arrive. Connections are plain\n"
-	       "                           TCP, and whoever can connect is trusted: give an\n"
-	       "                           address of a network of its own\n"
+	       "                           without it no VM can arrive\n"
+	       "  --tls-dir FOLDER         certificates and keys, named as for QEMU\n"
+	       "                           (/etc/pki/yabusame, or else /etc/pki/qemu)\n"
+	       "  --allow NAME             which hosts may connect, by what their certificates\n"
+	       "                           say (* and ? match anything; may be given again);\n"
+	       "                           without it all that have one of the CA\n"
+	       "  --plain                  plain TCP with every host, to and from it: the guest's\n"
+	       "                           memory can be read and changed by whoever is on the\n"
+	       "                           way, and whoever reaches the port can start VMs. Only\n"
+	       "                           for a network of its own; give it on both hosts\n"
 	       "  --run-dir FOLDER         sockets and logs (%s)\n"
 	       "  --vm-dir FOLDER          descriptions of VMs, NAME.json (%s)\n"
+	       "  --policy SPEC            in which order the memory of arriving VMs is pulled:\n"
+	       "                           " YAB_POLICY_SPECS "\n"
+	       "                           (" YAB_POLICY_DEFAULT ")\n"
+	       "  --group NAME             who may use yabctl besides root\n"
+	       "  --no-sandbox             workers keep the privileges of this program\n"
+	       "  --metrics ADDRESS:PORT   OpenMetrics at http://ADDRESS:PORT/metrics; a loopback\n"
+	       "                           address, for whoever can connect can read\n"
 	       "  --debug                  log more\n"
 	       "  --version, --help        print and leave\n",
 	       YAB_WIRE_PORT, YAB_MAIN_RUN_DIR, YAB_MAIN_VM_DIR);
 }
 
+/* One more of those that may connect. */
+static int yab_main_allow(struct yab_security *security, const char *name)
+{
+	if (!security->peers)
+		security->peers = json_array();
+	if (*name && !json_array_append_new(security->peers, json_string(name)))
+		return 0;
+	fprintf(stderr, "yabusamed: --allow %s: is no name\n", name);
+	return -1;
+}
+
 /* What is left to do: -1, or the exit status. */
 static int yab_main_options(int argc, char **argv, struct yab_options *options)
 {
-	enum { LISTEN = 256, RUN_DIR, VM_DIR, DEBUG, WORKER, VERSION, HELP };
+	enum { LISTEN = 256, RUN_DIR, VM_DIR, POLICY, TLS_DIR, ALLOW, PLAIN, GROUP, NO_SANDBOX,
+	       METRICS, DEBUG, WORKER, VERSION, HELP };
 	static const struct option long_options[] = {
 		{ "listen", required_argument, NULL, LISTEN },
 		{ "run-dir", required_argument, NULL, RUN_DIR },
 		{ "vm-dir", required_argument, NULL, VM_DIR },
+		{ "policy", required_argument, NULL, POLICY },
+		{ "tls-dir", required_argument, NULL, TLS_DIR },
+		{ "allow", required_argument, NULL, ALLOW },
+		{ "plain", no_argument, NULL, PLAIN },
+		{ "group", required_argument, NULL, GROUP },
+		{ "no-sandbox", no_argument, NULL, NO_SANDBOX },
+		{ "metrics", required_argument, NULL, METRICS },
 		{ "debug", no_argument, NULL, DEBUG },
 		{ "worker", no_argument, NULL, WORKER },	/* for yab_worker_spawn() */
 		{ "version", no_argument, NULL, VERSION },
@@ -91,6 +133,28 @@ static int yab_main_options(int argc, char **argv, struct yab_options *options)
 			break;
 		case VM_DIR:
 			options->vm_dir = optarg;
+			break;
+		case POLICY:
+			options->policy = optarg;
+			break;
+		case TLS_DIR:
+			options->security.folder = optarg;
+			break;
+		case ALLOW:
+			if (yab_main_allow(&options->security, optarg) < 0)
+				return 2;
+			break;
+		case PLAIN:
+			options->security.plain = true;
+			break;
+		case GROUP:
+			options->group = optarg;
+			break;
+		case NO_SANDBOX:
+			options->no_sandbox = true;
+			break;
+		case METRICS:
+			options->metrics = optarg;
 			break;
 		case DEBUG:
 			options->debug = true;
@@ -122,8 +186,20 @@ static int yab_main_options(int argc, char **argv, struct yab_options *options)
 	return -1;
 }
 
+static int yab_main_group(const char *name, gid_t *gid)
+{
+	const struct group *group = getgrnam(name);
+
+	if (!group) {
+		yab_log_error(NULL, "--group %s: there is no such group", name);
+		return -1;
+	}
+	*gid = group->gr_gid;
+	return 0;
+}
+
 /* The folder, and a lock on it for as long as we live. -1 after a line in the log. */
-static int yab_main_lock(const char *run_dir)
+static int yab_main_lock(const char *run_dir, gid_t group)
 {
 	char path[4096];
 	int fd;
@@ -132,8 +208,12 @@ static int yab_main_lock(const char *run_dir)
 		yab_log_error(NULL, "%s: %s", run_dir, strerror(errno));
 		return -1;
 	}
-	/* Whoever can look in there can have a QEMU's monitor. */
-	if (chmod(run_dir, 0700) < 0) {
+	/*
+	 * Nobody looks in there. A group that may use our socket can reach it by its name;
+	 * monitors of QEMU, which have names as well, are made with our umask.
+	 */
+	if (chown(run_dir, (uid_t)-1, group) < 0 ||
+	    chmod(run_dir, group == (gid_t)-1 ? 0700 : 0710) < 0) {
 		yab_log_error(NULL, "%s: %s", run_dir, strerror(errno));
 		return -1;
 	}
@@ -159,21 +239,24 @@ static int yab_main_lock(const char *run_dir)
 	return fd;
 }
 
-static void yab_main_connection(int fd, const struct yab_wire_hello *hello, const char *name,
-				void *arg)
+static void yab_main_connection(int fd, const struct yab_wire_hello *hello,
+				const struct yab_origin *origin, void *arg)
 {
+	const bool tls = hello->features & YAB_WIRE_TLS;
 	struct yab_daemon *daemon = arg;
+	char error[YAB_WIRE_ERROR_MAX];
 
 	if (hello->role != YAB_WIRE_CONTROL) {
-		yab_incomings_connection(daemon->supervisor.incomings, fd, hello, name);
+		yab_incomings_connection(daemon->supervisor.incomings, fd, hello, origin);
 		return;
 	}
-	if (yab_handshake_answer(fd, YAB_WIRE_CONTROL) < 0) {
+	if (yab_handshake_answer(fd, YAB_WIRE_CONTROL, tls) < 0) {
 		close(fd);
 		return;
 	}
-	if (yab_caller_new(&daemon->supervisor, fd, name) < 0)
-		yab_log_warn(NULL, "cannot serve %s: %s", name, strerror(errno));
+	if (yab_caller_new(&daemon->supervisor, fd, tls, origin, error, sizeof(error)) < 0)
+		yab_complain(daemon->supervisor.complaints, origin, "cannot serve %s: %s",
+			     origin->name, error);
 }
 
 /* Leaves when nothing is left that would be hurt. */
@@ -244,10 +327,13 @@ static void yab_daemon_release(struct yab_daemon *daemon)
 {
 	struct yab_supervisor *supervisor = &daemon->supervisor;
 
+	yab_metrics_free(daemon->metrics);
 	yab_api_free(daemon->api);
 	yab_listener_free(daemon->listener);
 	yab_outgoings_free(supervisor->outgoings);
 	yab_incomings_free(supervisor->incomings);
+	yab_callers_free(supervisor);
+	yab_complaints_free(supervisor->complaints);
 	yab_jobs_free(supervisor->jobs);
 	yab_vms_free(supervisor->vms);
 	if (daemon->leave)
@@ -270,6 +356,9 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 	uint8_t instance[YAB_WIRE_TOKEN_SIZE];
 
 	supervisor->run_dir = options->run_dir;
+	supervisor->policy = options->policy;
+	supervisor->security = options->security;
+	yab_callers_init(supervisor);
 	if (yab_token_new(instance) < 0)
 		goto err;
 	yab_token_print(instance, supervisor->instance);
@@ -279,15 +368,24 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 	supervisor->dns = yab_main_dns(supervisor->base);
 	supervisor->vms = yab_vms_new(supervisor->base, options->run_dir, options->vm_dir);
 	supervisor->jobs = yab_jobs_new();
-	supervisor->incomings = yab_incomings_new();
+	supervisor->complaints = yab_complaints_new(supervisor->base);
+	supervisor->incomings = yab_incomings_new(supervisor->complaints);
 	supervisor->outgoings = yab_outgoings_new();
-	if (!supervisor->dns || !supervisor->vms || !supervisor->jobs ||
+	if (!supervisor->dns || !supervisor->complaints || !supervisor->vms || !supervisor->jobs ||
 	    !supervisor->incomings || !supervisor->outgoings || yab_daemon_signals(daemon) < 0)
 		goto err;
 	if (address) {
-		daemon->listener = yab_listener_new(supervisor->base, address, yab_main_connection,
+		daemon->listener = yab_listener_new(supervisor->base, address,
+						    &supervisor->security,
+						    supervisor->complaints, yab_main_connection,
 						    daemon, error, sizeof(error));
 		if (!daemon->listener)
+			goto err;
+	}
+	if (options->metrics) {
+		daemon->metrics = yab_metrics_new(supervisor->base, supervisor->jobs,
+						  options->metrics, error, sizeof(error));
+		if (!daemon->metrics)
 			goto err;
 	}
 	daemon->api = yab_api_new(supervisor, error, sizeof(error));
@@ -309,6 +407,7 @@ int main(int argc, char **argv)
 	};
 	struct yab_daemon daemon = { .supervisor = { .leaving = false } };
 	struct yab_address address;
+	gid_t group = (gid_t)-1;
 	int lock_fd, result;
 
 	yab_log_open("yabusamed");
@@ -317,7 +416,9 @@ int main(int argc, char **argv)
 		return result;
 	signal(SIGPIPE, SIG_IGN);
 	if (options.worker)
-		return yab_worker_main();
+		return yab_worker_main(!options.no_sandbox);
+	if (options.no_sandbox)
+		yab_worker_spawn_unconfined();
 	yab_log_set_debug(options.debug);
 	umask(077);
 	if (options.listen && yab_address_parse(options.listen, &address) < 0) {
@@ -325,7 +426,15 @@ int main(int argc, char **argv)
 			      options.listen);
 		return 2;
 	}
-	lock_fd = yab_main_lock(options.run_dir);
+	if (options.policy && !yab_policy_is_valid(options.policy)) {
+		yab_log_error(NULL, "--policy %s: is none of " YAB_POLICY_SPECS " (N up to %d)",
+			      options.policy, YAB_POLICY_AROUND_MAX);
+		return 2;
+	}
+	if (options.group && yab_main_group(options.group, &group) < 0)
+		return 2;
+	daemon.supervisor.group = group;
+	lock_fd = yab_main_lock(options.run_dir, group);
 	if (lock_fd < 0)
 		return 1;
 	if (yab_daemon_init(&daemon, &options, options.listen ? &address : NULL) < 0) {

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "log.h"
 #include "outgoing_state.h"
 
@@ -21,14 +21,6 @@
 
 static void yab_outgoing_perform(struct yab_outgoing *outgoing);
 static void yab_outgoing_confirm(struct yab_outgoing *outgoing);
-
-static int64_t yab_outgoing_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
-}
 
 static void yab_outgoing_deadline(evutil_socket_t fd, short what, void *arg)
 {
@@ -120,8 +112,8 @@ static void yab_outgoing_prepare(struct yab_outgoing *outgoing)
 	yab_outgoing_arm(outgoing, YAB_OUTGOING_PREPARE_SECONDS);
 	yab_outgoing_phase(outgoing, YAB_JOB_PREPARE);
 	if (yab_outgoing_call(outgoing, call) < 0)
-		yab_outgoing_fail(outgoing, "cannot call %s: %s", outgoing->options.destination.text,
-				  strerror(errno));
+		yab_outgoing_fail(outgoing, "cannot call %s: %s",
+				  outgoing->options.destination.text, strerror(errno));
 }
 
 /* Asks what became of the session, and takes it up where it goes on. */
@@ -150,7 +142,8 @@ static void yab_outgoing_lost(const char *error, bool answered, void *arg)
 	char text[YAB_WIRE_ERROR_MAX];
 
 	if (answered)
-		snprintf(text, sizeof(text), "%.270s: %.230s", outgoing->options.destination.text, error);
+		snprintf(text, sizeof(text), "%.270s: %.230s",
+			 outgoing->options.destination.text, error);
 	else
 		snprintf(text, sizeof(text), "%s", error);
 	switch (outgoing->state) {
@@ -201,13 +194,16 @@ static void yab_outgoing_pull(struct yab_outgoing *outgoing, int64_t downtime_us
 static void yab_outgoing_reply_prepare(struct yab_outgoing *outgoing, json_t *cookie)
 {
 	const char *token = json_string_value(json_object_get(cookie, "token"));
+	const char *route = json_string_value(json_object_get(cookie, "route"));
 	const char *instance = json_string_value(json_object_get(cookie, "instance"));
+	const char *session = json_string_value(json_object_get(cookie, "session"));
 	const enum yab_codec_kind codec =
 		yab_codec_named(json_string_value(json_object_get(cookie, "codec")));
 	uint8_t unused[YAB_WIRE_TOKEN_SIZE];
 
 	/* It takes the codec that was offered, or none. */
 	if (yab_token_parse(token, outgoing->token) < 0 ||
+	    yab_token_parse(route, outgoing->route) < 0 ||
 	    yab_token_parse(instance, unused) < 0 ||
 	    (codec != YAB_CODEC_NONE && codec != outgoing->options.codec)) {
 		yab_outgoing_fail(outgoing,
@@ -217,6 +213,8 @@ static void yab_outgoing_reply_prepare(struct yab_outgoing *outgoing, json_t *co
 	}
 	snprintf(outgoing->token_text, sizeof(outgoing->token_text), "%s", token);
 	snprintf(outgoing->instance, sizeof(outgoing->instance), "%s", instance);
+	yab_log_session_begin(&outgoing->session, outgoing->vm->name, session);
+	yab_job_set_session(outgoing->job, yab_log_session_of(outgoing->vm->name));
 	if (outgoing->options.codec != codec)
 		yab_log_info(outgoing->vm->name, "%s does not know %s: pages are sent as they are",
 			     outgoing->options.destination.text,
@@ -231,7 +229,7 @@ static void yab_outgoing_reply_finish(struct yab_outgoing *outgoing)
 	int64_t downtime = -1;
 
 	if (outgoing->stopped_us && !outgoing->options.paused)
-		downtime = yab_outgoing_now() - outgoing->stopped_us;
+		downtime = yab_clock_us() - outgoing->stopped_us;
 	yab_outgoing_pull(outgoing, downtime);
 }
 
@@ -297,8 +295,8 @@ static void yab_outgoing_commit(struct yab_outgoing *outgoing)
 			 "cookie", cookie);
 	yab_outgoing_phase(outgoing, YAB_JOB_FINISH);
 	if (yab_outgoing_call(outgoing, call) < 0) {
-		yab_outgoing_fail(outgoing, "cannot call %s: %s", outgoing->options.destination.text,
-				  strerror(errno));
+		yab_outgoing_fail(outgoing, "cannot call %s: %s",
+				  outgoing->options.destination.text, strerror(errno));
 		return;
 	}
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_COMMITTING);
@@ -378,7 +376,7 @@ static void yab_outgoing_stopped(void *arg)
 {
 	struct yab_outgoing *outgoing = arg;
 
-	outgoing->stopped_us = yab_outgoing_now();
+	outgoing->stopped_us = yab_clock_us();
 }
 
 /* The page service starts now: devices that the destination loads touch memory. */
@@ -534,8 +532,9 @@ static void yab_outgoing_perform(struct yab_outgoing *outgoing)
 	yab_outgoing_arm(outgoing, YAB_OUTGOING_LINK_SECONDS);
 	outgoing->supply = yab_supply_new(outgoing->supervisor->base, outgoing->supervisor->dns,
 					  vm->name, vm->memory_fd, vm->pages,
-					  &outgoing->options.destination, outgoing->token,
-					  outgoing->options.connections,
+					  &outgoing->options.destination,
+					  &outgoing->supervisor->security, outgoing->route,
+					  outgoing->token, outgoing->options.connections,
 					  outgoing->options.codec,
 					  &yab_outgoing_supply_ops, outgoing, error,
 					  sizeof(error));
@@ -558,7 +557,7 @@ static void yab_outgoing_confirm(struct yab_outgoing *outgoing)
 
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_CONFIRMING);
 	yab_outgoing_phase(outgoing, YAB_JOB_CONFIRM);
-	yab_supply_free(outgoing->supply);
+	yab_supply_free(outgoing->supply, false);
 	outgoing->supply = NULL;
 	if (!vm->qemu) {
 		yab_outgoing_confirmed(outgoing);
@@ -623,7 +622,7 @@ int yab_outgoing_begin(struct yab_supervisor *supervisor, const char *name,
 	if (!outgoing->deadline)
 		goto err_outgoing;
 	outgoing->contact = yab_contact_new(supervisor->base, supervisor->dns,
-					    &options->destination,
+					    &options->destination, &supervisor->security,
 					    &yab_outgoing_contact_ops, outgoing);
 	if (!outgoing->contact)
 		goto err_deadline;

@@ -80,8 +80,10 @@ void yab_outgoing_phase(struct yab_outgoing *outgoing, enum yab_job_phase phase)
 void yab_outgoing_free(struct yab_outgoing *outgoing)
 {
 	LIST_REMOVE(outgoing, link);
+	yab_log_session_end(&outgoing->session);
 	yab_transfer_free(outgoing->transfer);
-	yab_supply_free(outgoing->supply);
+	/* If it is the daemon that ends, a guest elsewhere waits for pages. */
+	yab_supply_free(outgoing->supply, true);
 	yab_contact_free(outgoing->contact);
 	event_free(outgoing->deadline);
 	free(outgoing);
@@ -141,10 +143,11 @@ void yab_outgoing_give_back(struct yab_outgoing *outgoing, const char *text, boo
 	json_t *abort;
 
 	snprintf(outgoing->error, sizeof(outgoing->error), "%s", text);
-	yab_log_warn(outgoing->vm->name, "migration to %s fails: %s", outgoing->options.destination.text,
+	yab_log_warn(outgoing->vm->name, "migration to %s fails: %s",
+		     outgoing->options.destination.text,
 		     text);
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_GIVING_BACK);
-	yab_supply_free(outgoing->supply);
+	yab_supply_free(outgoing->supply, false);
 	outgoing->supply = NULL;
 	if (outgoing->transfer)
 		yab_transfer_stop(outgoing->transfer);

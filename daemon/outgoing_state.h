@@ -14,6 +14,7 @@
 
 #include "contact.h"
 #include "inspection.h"
+#include "log.h"
 #include "outgoing.h"
 #include "supply.h"
 #include "token.h"
@@ -48,9 +49,11 @@ struct yab_outgoing {
 
 	/* From the destination's Prepare. */
 	bool prepared;
+	uint8_t route[YAB_WIRE_TOKEN_SIZE];
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
 	char token_text[YAB_TOKEN_TEXT_SIZE];
 	char instance[YAB_TOKEN_TEXT_SIZE];
+	struct yab_log_session session;
 
 	/* From Perform. */
 	struct yab_supply *supply;

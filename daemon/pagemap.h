@@ -31,6 +31,7 @@ struct yab_pagemap {
 	uint64_t *present_bits;
 	uint64_t *wanted_bits;
 	uint64_t *asked_bits[YAB_PAGEMAP_ROLES];
+	uint64_t *idle_words;	/* which words of these hold idle pages */
 };
 
 /* All pages missing. 0, or -1 with errno; all memory is allocated here. */
@@ -67,6 +68,15 @@ bool yab_pagemap_next_idle(const struct yab_pagemap *map, uint64_t cursor, uint6
 /* The first run of pages in [page, end) that are not present; all of it within @end. */
 bool yab_pagemap_next_missing(const struct yab_pagemap *map, uint64_t page, uint64_t end,
 			      uint64_t *run, uint64_t *count);
+/*
+ * The first and the last run of idle pages in [page, end), @end not beyond the region; of
+ * a run longer than @limit its beginning, or its end. The last one is searched word by
+ * word: for ranges, not for regions.
+ */
+bool yab_pagemap_first_idle(const struct yab_pagemap *map, uint64_t page, uint64_t end,
+			    uint64_t limit, uint64_t *run, uint64_t *count);
+bool yab_pagemap_last_idle(const struct yab_pagemap *map, uint64_t page, uint64_t end,
+			   uint64_t limit, uint64_t *run, uint64_t *count);
 /* The first run of wanted pages that are not asked for on @role. */
 bool yab_pagemap_next_unmet(struct yab_pagemap *map, enum yab_wire_role role, uint64_t limit,
 			    uint64_t *page, uint64_t *count);

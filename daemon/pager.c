@@ -4,13 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "budget.h"
+#include "clock.h"
 #include "intake.h"
 #include "log.h"
 #include "pager.h"
+#include "policy.h"
 
 /*
  * Bytes that a connection receives before the event loop looks for other work. Bulk:
@@ -27,6 +28,9 @@
 #if YAB_PAGER_RUN > YAB_WIRE_PAGES_MAX
 #error "a run does not fit into a request"
 #endif
+
+/* One urgent connection, and the bulk ones. */
+#define YAB_PAGER_INTAKES	(1 + YAB_WIRE_BULKS_MAX)
 
 enum yab_pager_state {
 	YAB_PAGER_NEW,
@@ -52,11 +56,11 @@ struct yab_pager {
 
 	enum yab_pager_state state;
 	struct yab_store store;
-	uint64_t cursor;	/* where the bulk sweep goes on */
+	struct yab_policy *policy;	/* which page next, in bulk */
+	bool sweeps;		/* what nobody waits for is asked for, too */
 	uint64_t surveyed;	/* pages before this one: holes in them are known, or asked for */
 	struct yab_intake *surveyor;	/* on which the survey is under way */
-	struct yab_intake urgent;
-	struct yab_intake bulks[YAB_WIRE_BULKS_MAX];
+	struct yab_intake intakes[YAB_PAGER_INTAKES];	/* the urgent one first */
 	struct yab_window window;	/* of all bulk connections together */
 	struct yab_budget budget;
 	struct yab_codec *codec;	/* NULL: no packs come */
@@ -65,14 +69,6 @@ struct yab_pager {
 	struct event retry;	/* of a declaration */
 	struct event refill;	/* of the budget */
 };
-
-static uint64_t yab_pager_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 static bool yab_pager_move(struct yab_pager *pager, enum yab_pager_state state)
 {
@@ -110,9 +106,8 @@ static void yab_pager_fail(struct yab_pager *pager, const char *what, int error)
 		event_del(&pager->fault);
 	event_del(&pager->retry);
 	event_del(&pager->refill);
-	yab_intake_close(&pager->urgent);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_intake_close(&pager->bulks[i]);
+	for (unsigned int i = 0; i < YAB_PAGER_INTAKES; i++)
+		yab_intake_close(&pager->intakes[i]);
 	snprintf(text, sizeof(text), "%s: %s", what, strerror(error));
 	yab_log_error(pager->vm, "%s", text);
 	pager->ops->failed(text, pager->arg);
@@ -129,9 +124,8 @@ static bool yab_pager_receives(const struct yab_pager *pager)
 
 static void yab_pager_await_data(struct yab_pager *pager)
 {
-	yab_intake_await_data(&pager->urgent, yab_pager_receives(pager));
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_intake_await_data(&pager->bulks[i], yab_pager_receives(pager));
+	for (unsigned int i = 0; i < YAB_PAGER_INTAKES; i++)
+		yab_intake_await_data(&pager->intakes[i], yab_pager_receives(pager));
 }
 
 /*
@@ -192,8 +186,8 @@ static struct yab_intake *yab_pager_idlest(struct yab_pager *pager)
 {
 	struct yab_intake *idlest = NULL;
 
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++) {
-		struct yab_intake *bulk = &pager->bulks[i];
+	for (unsigned int i = 1; i < YAB_PAGER_INTAKES; i++) {
+		struct yab_intake *bulk = &pager->intakes[i];
 
 		if (yab_intake_is_open(bulk) &&
 		    (!idlest || bulk->requests.pages < idlest->requests.pages))
@@ -219,38 +213,35 @@ static void yab_pager_survey(struct yab_pager *pager, struct yab_intake *bulk)
 /* The budget is spent: go on when there is some. */
 static void yab_pager_await_budget(struct yab_pager *pager)
 {
-	const uint64_t ms = yab_budget_wait_ms(&pager->budget);
-	const struct timeval pause = {
-		.tv_sec = (time_t)(ms / 1000),
-		.tv_usec = (suseconds_t)(ms % 1000 * 1000),
-	};
+	const struct timeval pause = yab_clock_pause(yab_budget_wait_ms(&pager->budget));
 
 	yab_window_disturb(&pager->window);
 	if (!evtimer_pending(&pager->refill, NULL))
 		evtimer_add(&pager->refill, &pause);
 }
 
-static void yab_pager_sweep(struct yab_pager *pager)
+static void yab_pager_ask_idle(struct yab_pager *pager)
 {
 	const struct yab_window *window = &pager->window;
 	const uint64_t run = yab_window_run(window);
 	struct yab_intake *bulk;
 	uint64_t page, count;
 
-	while ((bulk = yab_pager_idlest(pager)) && !yab_intake_is_full(bulk)) {
+	while (pager->sweeps && (bulk = yab_pager_idlest(pager)) && !yab_intake_is_full(bulk)) {
 		yab_pager_survey(pager, bulk);
-		/* Full runs only, or an answer of one page would be followed by a request of one. */
+		/* Full runs only, or an answer of a page would be followed by a request of one. */
 		if (window->on_order && window->on_order + run > window->width)
 			break;
-		if (!yab_budget_allows(&pager->budget, yab_pager_now())) {
+		if (!yab_budget_allows(&pager->budget, yab_clock_ns())) {
 			yab_pager_await_budget(pager);
 			break;
 		}
-		if (!yab_pagemap_next_idle(&pager->store.map, pager->cursor, run, &page, &count))
+		if (!yab_policy_next(pager->policy, &pager->store.map, run, &page, &count))
 			break;
 		yab_intake_ask(bulk, page, count, run);
-		pager->cursor = page + count;
 	}
+	pager->store.statistics.prefetched_pages =
+		yab_policy_statistics(pager->policy)->prefetched;
 }
 
 /*
@@ -259,21 +250,22 @@ static void yab_pager_sweep(struct yab_pager *pager)
  */
 static void yab_pager_pump(struct yab_pager *pager)
 {
+	struct yab_intake *urgent = &pager->intakes[0];
 	struct yab_intake *bulk;
 
 	if (pager->state != YAB_PAGER_FILLING && pager->state != YAB_PAGER_STALLED)
 		return;
-	if (yab_intake_is_open(&pager->urgent)) {
-		yab_pager_ask_unmet(pager, &pager->urgent);
-		yab_intake_write(&pager->urgent);
+	if (yab_intake_is_open(urgent)) {
+		yab_pager_ask_unmet(pager, urgent);
+		yab_intake_write(urgent);
 	}
 	/* Looked up again: the urgent connection may have been lost just now. */
 	bulk = yab_pager_idlest(pager);
-	if (bulk && !yab_intake_is_open(&pager->urgent))
+	if (bulk && !yab_intake_is_open(urgent))
 		yab_pager_ask_unmet(pager, bulk);
-	yab_pager_sweep(pager);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_intake_write(&pager->bulks[i]);
+	yab_pager_ask_idle(pager);
+	for (unsigned int i = 1; i < YAB_PAGER_INTAKES; i++)
+		yab_intake_write(&pager->intakes[i]);
 }
 
 /* How far the survey got is in the answer to it. */
@@ -319,8 +311,10 @@ static void yab_pager_on_readable(evutil_socket_t fd, short what, void *arg)
 		left -= work < left ? work : left;
 	}
 	yab_pager_see_survey(pager);
-	if (yab_pager_flush(pager))
-		yab_pager_pump(pager);
+	if (!yab_pager_flush(pager))
+		return;
+	yab_intake_go_on(intake);
+	yab_pager_pump(pager);
 }
 
 static void yab_pager_on_writable(evutil_socket_t fd, short what, void *arg)
@@ -339,6 +333,8 @@ static void yab_pager_on_retry(evutil_socket_t fd, short what, void *arg)
 	if (!yab_pager_flush(pager))
 		return;
 	yab_pager_await_data(pager);
+	for (unsigned int i = 0; i < YAB_PAGER_INTAKES; i++)
+		yab_intake_go_on(&pager->intakes[i]);
 	yab_pager_pump(pager);
 }
 
@@ -351,7 +347,7 @@ static void yab_pager_on_refill(evutil_socket_t fd, short what, void *arg)
 
 static void yab_pager_take_fault(struct yab_pager *pager, const struct yab_fault *fault)
 {
-	struct yab_intake *urgent = &pager->urgent;
+	struct yab_intake *urgent = &pager->intakes[0];
 	struct yab_store *store = &pager->store;
 
 	if (fault->page >= store->map.pages) {
@@ -364,8 +360,8 @@ static void yab_pager_take_fault(struct yab_pager *pager, const struct yab_fault
 	if (!yab_pagemap_want(&store->map, fault->page))
 		return;
 	yab_touches_note(&store->touches, fault->page, fault->time_ns);
-	/* The pages behind it are the likeliest to be touched next. */
-	pager->cursor = fault->page + 1;
+	yab_policy_touch(pager->policy, fault->page);
+	store->statistics.wasted_pages = yab_policy_statistics(pager->policy)->wasted;
 	/*
 	 * In the order of the faults. One that was asked for in bulk is asked for again:
 	 * it must not wait behind what else is under way there. What finds no room stays
@@ -401,14 +397,17 @@ static void yab_pager_on_fault(evutil_socket_t fd, short what, void *arg)
 }
 
 struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int memory_fd,
-				int pager_fd, uint64_t pages, const struct yab_pager_ops *ops,
-				void *arg)
+				int pager_fd, uint64_t pages, const char *policy,
+				const struct yab_pager_ops *ops, void *arg)
 {
 	struct yab_pager *pager = calloc(1, sizeof(*pager));
 	int error;
 
 	if (!pager)
 		return NULL;
+	pager->policy = yab_policy_new(policy, pages);
+	if (!pager->policy)
+		goto free_pager;
 	if (yab_store_init(&pager->store, memory_fd, pager_fd, pages, ops->declare,
 			   ops->present) < 0)
 		goto free_pager;
@@ -417,11 +416,11 @@ struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int mem
 	pager->ops = ops;
 	pager->arg = arg;
 	pager->state = YAB_PAGER_NEW;
+	pager->sweeps = true;
 	yab_window_init(&pager->window);
-	yab_intake_init(&pager->urgent, YAB_WIRE_URGENT, 0, &pager->store, NULL, yab_pager_on_lost,
-			pager);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_intake_init(&pager->bulks[i], YAB_WIRE_BULK, i, &pager->store, &pager->window,
+	for (unsigned int i = 0; i < YAB_PAGER_INTAKES; i++)
+		yab_intake_init(&pager->intakes[i], i ? YAB_WIRE_BULK : YAB_WIRE_URGENT,
+				i ? i - 1 : 0, &pager->store, i ? &pager->window : NULL,
 				yab_pager_on_lost, pager);
 	evtimer_assign(&pager->retry, base, yab_pager_on_retry, pager);
 	evtimer_assign(&pager->refill, base, yab_pager_on_refill, pager);
@@ -434,6 +433,7 @@ struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int mem
 
 free_pager:
 	error = errno;
+	yab_policy_free(pager->policy);
 	free(pager);
 	errno = error;
 	return NULL;
@@ -454,9 +454,8 @@ void yab_pager_free(struct yab_pager *pager)
 {
 	if (!pager)
 		return;
-	yab_intake_close(&pager->urgent);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_intake_close(&pager->bulks[i]);
+	for (unsigned int i = 0; i < YAB_PAGER_INTAKES; i++)
+		yab_intake_close(&pager->intakes[i]);
 	if (pager->store.pager_fd >= 0)
 		event_del(&pager->fault);
 	event_del(&pager->retry);
@@ -464,6 +463,7 @@ void yab_pager_free(struct yab_pager *pager)
 	yab_store_release(&pager->store);
 	yab_codec_free(pager->codec);
 	free(pager->packs);
+	yab_policy_free(pager->policy);
 	free(pager);
 }
 
@@ -482,25 +482,26 @@ int yab_pager_unpack(struct yab_pager *pager, enum yab_codec_kind kind)
 		return -1;
 	}
 	for (size_t i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_intake_unpack(&pager->bulks[i], pager->codec,
+		yab_intake_unpack(&pager->intakes[1 + i], pager->codec,
 				  pager->packs + i * YAB_CODEC_PLAIN_MAX);
 	return 0;
 }
 
 int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, unsigned int index,
-		      int fd)
+		      int fd, SSL *ssl)
 {
 	struct yab_intake *intake;
 
 	if (pager->state == YAB_PAGER_FAILED || index >= YAB_WIRE_BULKS_MAX) {
+		SSL_free(ssl);
 		close(fd);
 		errno = ESHUTDOWN;
 		return -1;
 	}
-	intake = role == YAB_WIRE_URGENT ? &pager->urgent : &pager->bulks[index];
+	intake = &pager->intakes[role == YAB_WIRE_URGENT ? 0 : 1 + index];
 	if (pager->surveyor == intake)
 		pager->surveyor = NULL;
-	if (yab_intake_open(intake, pager->base, fd, yab_pager_on_readable,
+	if (yab_intake_open(intake, pager->base, fd, ssl, yab_pager_on_readable,
 			    yab_pager_on_writable) < 0)
 		return -1;
 	if (yab_socket_await_data(&intake->socket, yab_pager_receives(pager)) < 0) {
@@ -512,9 +513,15 @@ int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, unsigned
 	return 0;
 }
 
+void yab_pager_sweep(struct yab_pager *pager, bool on)
+{
+	pager->sweeps = on;
+	yab_pager_pump(pager);
+}
+
 void yab_pager_limit(struct yab_pager *pager, uint64_t bandwidth)
 {
-	yab_budget_set(&pager->budget, bandwidth, yab_pager_now());
+	yab_budget_set(&pager->budget, bandwidth, yab_clock_ns());
 	event_del(&pager->refill);
 	yab_pager_pump(pager);
 }
@@ -526,10 +533,10 @@ bool yab_pager_is_complete(const struct yab_pager *pager)
 
 bool yab_pager_has_connections(const struct yab_pager *pager)
 {
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		if (yab_intake_is_open(&pager->bulks[i]))
+	for (unsigned int i = 0; i < YAB_PAGER_INTAKES; i++)
+		if (yab_intake_is_open(&pager->intakes[i]))
 			return true;
-	return yab_intake_is_open(&pager->urgent);
+	return false;
 }
 
 const struct yab_store_statistics *yab_pager_statistics(const struct yab_pager *pager)
@@ -537,7 +544,7 @@ const struct yab_store_statistics *yab_pager_statistics(const struct yab_pager *
 	return &pager->store.statistics;
 }
 
-const struct yab_histogram *yab_pager_latency(const struct yab_pager *pager)
+const struct yab_histogram *yab_pager_latency(const struct yab_pager *pager, enum yab_wait wait)
 {
-	return &pager->store.latency;
+	return &pager->store.waits[wait];
 }

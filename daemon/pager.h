@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The destination side of a worker: asks the source for the pages that somebody
- * waits for, sweeps up all others, and has what comes put into its final place
- * (store.h).
+ * waits for, sweeps up all others in a policy's order, and has what comes put into its
+ * final place (store.h).
  */
 #ifndef YAB_DAEMON_PAGER_H
 #define YAB_DAEMON_PAGER_H
 
 #include <event2/event.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -42,13 +43,14 @@ struct yab_pager_ops {
 };
 
 /*
- * @memory_fd, open for both, is a shmem file of at least @pages pages, @pager_fd the region's pager fd
- * (non-blocking), or -1 where nobody touches the memory before it is complete.
- * Both are borrowed and must stay open. @vm is for the log. NULL with errno.
+ * @memory_fd, open for both, is a shmem file of at least @pages pages, @pager_fd the
+ * region's pager fd (non-blocking), or -1 where nobody touches the memory before it is
+ * complete. Both are borrowed and must stay open. @policy is the order in bulk (policy.h),
+ * NULL the default one. @vm is for the log. NULL with errno.
  */
 struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int memory_fd,
-				int pager_fd, uint64_t pages, const struct yab_pager_ops *ops,
-				void *arg);
+				int pager_fd, uint64_t pages, const char *policy,
+				const struct yab_pager_ops *ops, void *arg);
 /*
  * Packs may come on bulk connections, made by @kind. Before any connection, once. 0, or -1
  * with errno; all memory for it is allocated here.
@@ -60,18 +62,22 @@ void yab_pager_free(struct yab_pager *pager);
 
 /*
  * A new connection, in place of the old one of that role and index (0 for urgent, less
- * than YAB_WIRE_BULKS_MAX for bulk). Takes @fd over; on failure (-1 with errno) there
- * is none.
+ * than YAB_WIRE_BULKS_MAX for bulk). Takes @fd and its session @ssl (NULL: plain TCP)
+ * over; on failure (-1 with errno) there is none.
  */
 int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, unsigned int index,
-		      int fd);
+		      int fd, SSL *ssl);
+/*
+ * Whether what nobody waits for is asked for as well; it is from the start. While the
+ * guest is stopped it would only be in the way of its device state.
+ */
+void yab_pager_sweep(struct yab_pager *pager, bool on);
 /* Bytes a second that the sweep may bring in from now on; 0: as many as come. */
 void yab_pager_limit(struct yab_pager *pager, uint64_t bandwidth);
 
 bool yab_pager_is_complete(const struct yab_pager *pager);
 bool yab_pager_has_connections(const struct yab_pager *pager);
 const struct yab_store_statistics *yab_pager_statistics(const struct yab_pager *pager);
-/* From the first touch of a page to its declaration. */
-const struct yab_histogram *yab_pager_latency(const struct yab_pager *pager);
+const struct yab_histogram *yab_pager_latency(const struct yab_pager *pager, enum yab_wait wait);
 
 #endif /* YAB_DAEMON_PAGER_H */

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
+#include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "tls.h"
 
 /* State frames wait above the high mark until the low one; messages may go on. */
 #define YAB_PEER_OUTPUT_LOW	(256 * 1024)
@@ -36,6 +39,8 @@ static const bool yab_peer_allowed[YAB_PEER_STATES][YAB_PEER_STATES] = {
 
 struct yab_peer {
 	struct bufferevent *socket;
+	SSL *ssl;		/* the socket's, which frees it; NULL: plain TCP */
+	struct event *overdue;	/* ends what lingers, however slowly its other side reads */
 	enum yab_peer_state state;
 	bool congested;		/* somebody was told to wait for drained() */
 	bool paused;
@@ -68,11 +73,30 @@ void yab_peer_free(struct yab_peer *peer)
 {
 	if (!peer || peer->doomed)
 		return;
+	event_free(peer->overdue);
 	bufferevent_free(peer->socket);
 	peer->socket = NULL;
 	peer->doomed = true;
 	if (!peer->busy)
 		free(peer);
+}
+
+/* The end of one that lingered. */
+static void yab_peer_vanish(struct yab_peer *peer)
+{
+	void (*gone)(void *arg) = peer->ops->gone;
+	void *arg = peer->arg;
+
+	yab_peer_free(peer);
+	if (gone)
+		gone(arg);
+}
+
+static void yab_peer_overdue(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	yab_peer_vanish(arg);
 }
 
 /* Goes on only while it is open and somebody's. */
@@ -167,13 +191,25 @@ static void yab_peer_readable(struct bufferevent *socket, void *arg)
 	yab_peer_leave(peer);
 }
 
+/* Everything is written, and nothing more will be. */
+static void yab_peer_end(struct yab_peer *peer)
+{
+	/* So that the other side knows that this is the end, and nobody cut it off. */
+	if (peer->ssl) {
+		ERR_clear_error();
+		SSL_shutdown(peer->ssl);
+		ERR_clear_error();
+	}
+	shutdown(bufferevent_getfd(peer->socket), SHUT_WR);
+}
+
 static void yab_peer_writable(struct bufferevent *socket, void *arg)
 {
 	struct yab_peer *peer = arg;
 
 	if (peer->state == YAB_PEER_LINGERING) {
 		if (!evbuffer_get_length(bufferevent_get_output(socket)))
-			shutdown(bufferevent_getfd(socket), SHUT_WR);
+			yab_peer_end(peer);
 		return;
 	}
 	if (!peer->congested || !peer->ops->drained)
@@ -184,6 +220,23 @@ static void yab_peer_writable(struct bufferevent *socket, void *arg)
 	yab_peer_leave(peer);
 }
 
+/*
+ * libevent has taken what OpenSSL said off its queue; back there, tls.c knows it. What is of
+ * no library is SSL_get_error()'s, which libevent gives where there was nothing.
+ */
+static void yab_peer_explain_tls(struct yab_peer *peer, int number, char *error, size_t size)
+{
+	unsigned long code = bufferevent_get_openssl_error(peer->socket);
+
+	if (!ERR_GET_LIB(code))
+		code = 0;
+	ERR_clear_error();
+	if (code)
+		ERR_raise(ERR_GET_LIB(code), ERR_GET_REASON(code));
+	errno = number;
+	yab_tls_explain(peer->ssl, code ? SSL_ERROR_SSL : SSL_ERROR_SYSCALL, error, size);
+}
+
 static void yab_peer_event(struct bufferevent *socket, short what, void *arg)
 {
 	char error[YAB_WIRE_ERROR_MAX];
@@ -192,10 +245,12 @@ static void yab_peer_event(struct bufferevent *socket, short what, void *arg)
 
 	(void)socket;
 	if (peer->state == YAB_PEER_LINGERING) {
-		yab_peer_free(peer);
+		yab_peer_vanish(peer);
 		return;
 	}
-	if (what & BEV_EVENT_ERROR)
+	if (peer->ssl && what & BEV_EVENT_ERROR)
+		yab_peer_explain_tls(peer, code, error, sizeof(error));
+	else if (what & BEV_EVENT_ERROR)
 		snprintf(error, sizeof(error), "lost the connection to %s (%s)", peer->name,
 			 evutil_socket_error_to_string(code));
 	else
@@ -205,26 +260,44 @@ static void yab_peer_event(struct bufferevent *socket, short what, void *arg)
 	yab_peer_leave(peer);
 }
 
-struct yab_peer *yab_peer_new(struct event_base *base, int fd, const char *name,
+struct yab_peer *yab_peer_new(struct event_base *base, int fd, SSL *ssl, const char *name,
 			      const struct yab_peer_ops *ops, void *arg)
 {
+	/* Deferred: no callback from within a caller's send. */
+	const int options = BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS;
 	struct yab_peer *peer = calloc(1, sizeof(*peer));
 
 	if (!peer)
 		goto err_fd;
+	peer->ssl = ssl;
 	peer->ops = ops;
 	peer->arg = arg;
 	snprintf(peer->name, sizeof(peer->name), "%s", name);
 	if (evutil_make_socket_nonblocking(fd) < 0)
 		goto err_peer;
-	/* Deferred: no callback from within a caller's send. */
-	peer->socket = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE |
-					      BEV_OPT_DEFER_CALLBACKS);
-	if (!peer->socket)
+	peer->overdue = evtimer_new(base, yab_peer_overdue, peer);
+	if (!peer->overdue)
 		goto err_peer;
+	peer->socket = ssl ? bufferevent_openssl_socket_new(base, fd, ssl,
+							    BUFFEREVENT_SSL_OPEN, options) :
+			     bufferevent_socket_new(base, fd, options);
+	if (!peer->socket && ssl) {
+		/* What of it libevent has freed by now depends on where it ran out of memory. */
+		shutdown(fd, SHUT_RDWR);
+		event_free(peer->overdue);
+		free(peer);
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (!peer->socket)
+		goto err_overdue;
 	bufferevent_setcb(peer->socket, yab_peer_readable, yab_peer_writable, yab_peer_event,
 			  peer);
-	bufferevent_setwatermark(peer->socket, EV_READ, 0, YAB_PEER_INPUT_MAX);
+	/*
+	 * With TLS no high mark: libevent would stop in the middle of a record, and what
+	 * OpenSSL has of it would wait for more to come. It reads one record at a time.
+	 */
+	bufferevent_setwatermark(peer->socket, EV_READ, 0, ssl ? 0 : YAB_PEER_INPUT_MAX);
 	bufferevent_setwatermark(peer->socket, EV_WRITE, YAB_PEER_OUTPUT_LOW, 0);
 	if (bufferevent_enable(peer->socket, EV_READ | EV_WRITE) < 0)
 		goto err_socket;
@@ -232,29 +305,33 @@ struct yab_peer *yab_peer_new(struct event_base *base, int fd, const char *name,
 
 err_socket:
 	bufferevent_free(peer->socket);
+	event_free(peer->overdue);
 	free(peer);
 	errno = ENOMEM;
 	return NULL;
+err_overdue:
+	event_free(peer->overdue);
 err_peer:
 	free(peer);
 err_fd:
+	SSL_free(ssl);
 	close(fd);
 	errno = ENOMEM;
 	return NULL;
 }
 
-void yab_peer_finish(struct yab_peer *peer)
+bool yab_peer_finish(struct yab_peer *peer)
 {
 	struct timeval patience = { .tv_sec = YAB_PEER_LINGER_SECONDS };
 
 	if (!peer)
-		return;
-	if (peer->state == YAB_PEER_LOST || peer->doomed) {
+		return false;
+	if (peer->state == YAB_PEER_LOST || peer->doomed ||
+	    evtimer_add(peer->overdue, &patience) < 0) {
 		yab_peer_free(peer);
-		return;
+		return false;
 	}
 	yab_peer_set_state(peer, YAB_PEER_LINGERING);
-	bufferevent_set_timeouts(peer->socket, &patience, &patience);
 	bufferevent_setwatermark(peer->socket, EV_WRITE, 0, 0);
 	bufferevent_enable(peer->socket, EV_READ | EV_WRITE);
 	/*
@@ -262,7 +339,8 @@ void yab_peer_finish(struct yab_peer *peer)
 	 * make the kernel drop what the other side has not read. Its end is awaited.
 	 */
 	if (!evbuffer_get_length(bufferevent_get_output(peer->socket)))
-		shutdown(bufferevent_getfd(peer->socket), SHUT_WR);
+		yab_peer_end(peer);
+	return true;
 }
 
 static int yab_peer_put(struct yab_peer *peer, enum yab_wire_type type, const void *payload,
@@ -291,13 +369,13 @@ static int yab_peer_put(struct yab_peer *peer, enum yab_wire_type type, const vo
 	return 0;
 }
 
-void yab_peer_fail(struct yab_peer *peer, const char *text)
+bool yab_peer_fail(struct yab_peer *peer, const char *text)
 {
 	size_t length = strnlen(text, YAB_WIRE_ERROR_MAX);
 
 	yab_log_debug(NULL, "to %s: ERROR %s", peer->name, text);
 	yab_peer_put(peer, YAB_WIRE_ERROR, text, length);
-	yab_peer_finish(peer);
+	return yab_peer_finish(peer);
 }
 
 const char *yab_peer_name(const struct yab_peer *peer)

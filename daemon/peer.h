@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A control connection to another host's daemon, after its hellos: calls,
+ * A control connection to another host's daemon, once it is open (opening.h): calls,
  * replies, events and device state in bounded frames.
  */
 #ifndef YAB_DAEMON_PEER_H
@@ -8,6 +8,7 @@
 
 #include <event2/event.h>
 #include <jansson.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -28,17 +29,25 @@ struct yab_peer_ops {
 	 * the connection was lost or broke the protocol. One line, printable.
 	 */
 	void (*lost)(const char *error, bool answered, void *arg);
+	/* After yab_peer_finish(): all was sent, or time is up. NULL where nobody asks. */
+	void (*gone)(void *arg);
 };
 
-/* Takes @fd over, also on failure (NULL, with errno). @name is for messages. */
-struct yab_peer *yab_peer_new(struct event_base *base, int fd, const char *name,
+/*
+ * Takes @fd and its session @ssl (NULL: plain TCP) over, also on failure (NULL, with errno).
+ * @name is for messages.
+ */
+struct yab_peer *yab_peer_new(struct event_base *base, int fd, SSL *ssl, const char *name,
 			      const struct yab_peer_ops *ops, void *arg);
 /* Closes at once; what was not sent is dropped. */
 void yab_peer_free(struct yab_peer *peer);
-/* Frees, but sends what is queued first, for a few seconds at most. */
-void yab_peer_finish(struct yab_peer *peer);
+/*
+ * Frees, but sends what is queued first, for a few seconds at most. False if nothing is
+ * left to be sent: gone() does not follow. Until then yab_peer_free() may be called.
+ */
+bool yab_peer_finish(struct yab_peer *peer);
 /* Sends ERROR @text, then as yab_peer_finish(). */
-void yab_peer_fail(struct yab_peer *peer, const char *text);
+bool yab_peer_fail(struct yab_peer *peer, const char *text);
 
 const char *yab_peer_name(const struct yab_peer *peer);
 /* Steals @json. 0, or -1 with errno (too long, other side does not read). */

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "text.h"
 #include "yabusame/wire.h"
@@ -203,10 +204,7 @@ static void yab_qmp_writable(evutil_socket_t fd, short what, void *arg)
 static int yab_qmp_send(struct yab_qmp *qmp, const char *command, json_t *arguments, int fd,
 			yab_qmp_cb cb, void *arg)
 {
-	struct timeval timeout = {
-		.tv_sec = qmp->timeout_ms / 1000,
-		.tv_usec = qmp->timeout_ms % 1000 * 1000,
-	};
+	const struct timeval timeout = yab_clock_pause((uint64_t)qmp->timeout_ms);
 	struct yab_qmp_message *message = NULL;
 	struct yab_qmp_call *call;
 	json_t *json;

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "payoff.h"
 #include "source.h"
@@ -18,6 +18,8 @@
 #define YAB_SOURCE_SURVEY_SPAN	65536
 /* Smaller holes are not worth a frame: they are found when they are asked for. */
 #define YAB_SOURCE_SURVEY_HOLE	16
+/* One urgent connection, and the bulk ones. */
+#define YAB_SOURCE_LINKS	(1 + YAB_WIRE_BULKS_MAX)
 /* Frames that are taken from the socket at once. An ERROR must fit with its text. */
 #define YAB_SOURCE_INPUT	(64 * YAB_WIRE_HEADER_SIZE)
 
@@ -32,6 +34,7 @@ struct yab_source_request {
 	uint64_t page;
 	uint64_t count;
 	bool is_survey;
+	uint64_t read_ns;	/* CLOCK_MONOTONIC; 0: not timed */
 };
 
 /*
@@ -46,6 +49,7 @@ struct yab_source_link {
 
 	uint8_t input[YAB_SOURCE_INPUT];
 	size_t input_size;
+	uint64_t read_ns;	/* when there was input last; 0: it is not timed */
 	struct yab_source_request queue[YAB_SOURCE_QUEUE];
 	unsigned int head;	/* free running; places are modulo YAB_SOURCE_QUEUE */
 	unsigned int tail;
@@ -56,6 +60,7 @@ struct yab_source_link {
 	uint64_t end;
 	struct yab_backing_view view;	/* what was seen stays true, the guest is stopped */
 	bool is_survey;		/* what is being answered */
+	uint64_t timed_ns;	/* when it was read; 0: it is not timed, or no more */
 
 	/* The frame being written. */
 	uint8_t header[YAB_WIRE_HEADER_SIZE];
@@ -87,9 +92,9 @@ struct yab_source {
 	uint8_t *packs;			/* those of all bulk connections */
 	struct yab_payoff payoff;	/* of all of them together */
 	enum yab_source_state state;
-	struct yab_source_link urgent;
-	struct yab_source_link bulks[YAB_WIRE_BULKS_MAX];
+	struct yab_source_link links[YAB_SOURCE_LINKS];	/* the urgent one first */
 	struct yab_source_statistics statistics;
+	struct yab_histogram service;
 	yab_source_lost_cb lost;
 	void *arg;
 };
@@ -179,6 +184,7 @@ static bool yab_source_parse(struct yab_source_link *link)
 		request->page = header.page;
 		request->count = header.count;
 		request->is_survey = header.type == YAB_WIRE_SURVEY;
+		request->read_ns = link->read_ns;
 		link->tail++;
 		used += YAB_WIRE_HEADER_SIZE;
 		if (link->socket.role == YAB_WIRE_URGENT)
@@ -203,10 +209,12 @@ static bool yab_source_next_request(struct yab_source_link *link)
 	link->at = request->page;
 	link->end = request->page + request->count;
 	link->is_survey = request->is_survey;
+	link->timed_ns = request->read_ns;
 	return true;
 }
 
-static void yab_source_put_header(struct yab_source_link *link, const struct yab_wire_header *header)
+static void yab_source_put_header(struct yab_source_link *link,
+				  const struct yab_wire_header *header)
 {
 	yab_wire_header_encode(link->header, header);
 	link->header_left = sizeof(link->header);
@@ -247,13 +255,8 @@ static bool yab_source_make_pack(struct yab_source_link *link, struct yab_wire_h
 /* A frame of data is written. */
 static void yab_source_wrote_data(struct yab_source_link *link)
 {
-	struct timespec now;
-
-	if (link->pack) {
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		yab_payoff_sent(&link->source->payoff, link->data_pages,
-				(uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
-	}
+	if (link->pack)
+		yab_payoff_sent(&link->source->payoff, link->data_pages, yab_clock_ns());
 	link->data_pages = 0;
 	link->pack_size = 0;
 }
@@ -271,7 +274,7 @@ static bool yab_source_next_frame(struct yab_source_link *link)
 
 	if (yab_backing_run(link->source->backing, &link->view, link->at, link->end - link->at,
 			    packs ? YAB_WIRE_PACK_PAGES :
-				    yab_backing_best_run(link->source->backing),
+				    yab_backing_best_run(link->source->backing, &link->socket),
 			    &zero, &header.count) < 0) {
 		yab_source_lose_memory(link);
 		return false;
@@ -366,10 +369,18 @@ static size_t yab_source_pack_cost(const struct yab_source_link *link, size_t le
 	return saved < left - need ? saved : left - need;
 }
 
+/* The first header of the answer is with the socket: what follows is the network. */
+static void yab_source_time(struct yab_source_link *link)
+{
+	yab_histogram_record(&link->source->service, (yab_clock_ns() - link->timed_ns) / 1000);
+	link->timed_ns = 0;
+}
+
 /* Writes a slice at most, and waits for room if something is left after it. */
 static void yab_source_write(struct yab_source_link *link)
 {
 	size_t left = link->slice;
+	bool looked = false;
 	ssize_t n;
 
 	while (left) {
@@ -384,6 +395,8 @@ static void yab_source_write(struct yab_source_link *link)
 					    size, more);
 			if (n > 0)
 				link->header_left -= (size_t)n;
+			if (!link->header_left && link->timed_ns)
+				yab_source_time(link);
 		} else if (link->payload_left) {
 			n = yab_source_send_payload(link, link->payload_left < left ?
 							  link->payload_left : left);
@@ -394,12 +407,13 @@ static void yab_source_write(struct yab_source_link *link)
 			if (!link->payload_left)
 				yab_source_wrote_data(link);
 		} else if (link->is_survey) {
+			/* A look takes time, whether or not it makes a frame: one a turn. */
+			if (looked)
+				break;
 			if (!yab_source_survey(link))
 				return;
-			if (link->header_left)
-				continue;
-			/* Looking took time, though nothing was written. */
-			break;
+			looked = true;
+			continue;
 		} else if (link->at < link->end) {
 			if (!yab_source_next_frame(link))
 				return;
@@ -457,10 +471,12 @@ static void yab_source_on_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	link->input_size += (size_t)n;
+	if (link->socket.role == YAB_WIRE_URGENT)
+		link->read_ns = yab_clock_ns();
 	if (!yab_source_parse(link))
 		return;
 	/* When room is awaited already, that callback writes: one slice a turn. */
-	if (!event_pending(&link->socket.writable, EV_WRITE, NULL))
+	if (!yab_socket_awaits_room(&link->socket))
 		yab_source_write(link);
 	else if (yab_source_is_full(link))
 		yab_socket_await_data(&link->socket, false);
@@ -496,9 +512,10 @@ struct yab_source *yab_source_new(struct event_base *base, const char *vm,
 	source->state = YAB_SOURCE_WAITING;
 	source->lost = lost;
 	source->arg = arg;
-	yab_source_link_init(&source->urgent, source, YAB_WIRE_URGENT, 0, YAB_SOURCE_URGENT_SLICE);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_source_link_init(&source->bulks[i], source, YAB_WIRE_BULK, i,
+	yab_source_link_init(&source->links[0], source, YAB_WIRE_URGENT, 0,
+			     YAB_SOURCE_URGENT_SLICE);
+	for (unsigned int i = 1; i < YAB_SOURCE_LINKS; i++)
+		yab_source_link_init(&source->links[i], source, YAB_WIRE_BULK, i - 1,
 				     YAB_SOURCE_BULK_SLICE);
 	return source;
 }
@@ -507,9 +524,8 @@ void yab_source_free(struct yab_source *source)
 {
 	if (!source)
 		return;
-	yab_source_reset(&source->urgent);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_source_reset(&source->bulks[i]);
+	for (unsigned int i = 0; i < YAB_SOURCE_LINKS; i++)
+		yab_source_reset(&source->links[i]);
 	yab_backing_free(source->backing);
 	yab_codec_free(source->codec);
 	free(source->packs);
@@ -532,23 +548,24 @@ int yab_source_pack(struct yab_source *source, enum yab_codec_kind kind)
 		return -1;
 	}
 	for (size_t i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		source->bulks[i].pack = source->packs + i * YAB_CODEC_PLAIN_MAX;
+		source->links[1 + i].pack = source->packs + i * YAB_CODEC_PLAIN_MAX;
 	return 0;
 }
 
 int yab_source_connect(struct yab_source *source, enum yab_wire_role role, unsigned int index,
-		       int fd)
+		       int fd, SSL *ssl)
 {
 	struct yab_source_link *link;
 
 	if (index >= YAB_WIRE_BULKS_MAX) {
+		SSL_free(ssl);
 		close(fd);
 		errno = EINVAL;
 		return -1;
 	}
-	link = role == YAB_WIRE_URGENT ? &source->urgent : &source->bulks[index];
+	link = &source->links[role == YAB_WIRE_URGENT ? 0 : 1 + index];
 	yab_source_reset(link);
-	if (yab_socket_open(&link->socket, source->base, fd, yab_source_on_readable,
+	if (yab_socket_open(&link->socket, source->base, fd, ssl, yab_source_on_readable,
 			    yab_source_on_writable, link) < 0)
 		return -1;
 	if (source->state == YAB_SOURCE_SERVING && yab_socket_await_data(&link->socket, true) < 0) {
@@ -570,22 +587,26 @@ void yab_source_serve(struct yab_source *source)
 	if (!yab_source_moves[source->state][YAB_SOURCE_SERVING])
 		return;
 	source->state = YAB_SOURCE_SERVING;
-	yab_source_link_serve(&source->urgent);
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_source_link_serve(&source->bulks[i]);
+	for (unsigned int i = 0; i < YAB_SOURCE_LINKS; i++)
+		yab_source_link_serve(&source->links[i]);
 }
 
 bool yab_source_is_in_use(const struct yab_source *source)
 {
 	if (source->state != YAB_SOURCE_SERVING)
 		return false;
-	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		if (yab_socket_is_open(&source->bulks[i].socket))
+	for (unsigned int i = 0; i < YAB_SOURCE_LINKS; i++)
+		if (yab_socket_is_open(&source->links[i].socket))
 			return true;
-	return yab_socket_is_open(&source->urgent.socket);
+	return false;
 }
 
 const struct yab_source_statistics *yab_source_statistics(const struct yab_source *source)
 {
 	return &source->statistics;
+}
+
+const struct yab_histogram *yab_source_service(const struct yab_source *source)
+{
+	return &source->service;
 }

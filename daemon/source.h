@@ -7,11 +7,13 @@
 #define YAB_DAEMON_SOURCE_H
 
 #include <event2/event.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "backing.h"
 #include "codec.h"
+#include "histogram.h"
 #include "wire.h"
 
 /*
@@ -60,11 +62,11 @@ int yab_source_pack(struct yab_source *source, enum yab_codec_kind kind);
 
 /*
  * A new connection, in place of the old one of that role and index (0 for urgent, less
- * than YAB_WIRE_BULKS_MAX for bulk). Takes @fd over; on failure (-1 with errno) there
- * is none.
+ * than YAB_WIRE_BULKS_MAX for bulk). Takes @fd and its session @ssl (NULL: plain TCP)
+ * over; on failure (-1 with errno) there is none.
  */
 int yab_source_connect(struct yab_source *source, enum yab_wire_role role, unsigned int index,
-		       int fd);
+		       int fd, SSL *ssl);
 
 /* The guest is stopped: from now on its memory may be read. */
 void yab_source_serve(struct yab_source *source);
@@ -73,5 +75,7 @@ void yab_source_serve(struct yab_source *source);
 bool yab_source_is_in_use(const struct yab_source *source);
 
 const struct yab_source_statistics *yab_source_statistics(const struct yab_source *source);
+/* From reading an urgent request to handing the header of its answer to the socket. */
+const struct yab_histogram *yab_source_service(const struct yab_source *source);
 
 #endif /* YAB_DAEMON_SOURCE_H */

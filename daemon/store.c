@@ -193,7 +193,7 @@ int yab_store_flush(struct yab_store *store)
 		const struct yab_range *range = &store->ranges[i];
 
 		yab_pagemap_mark_present(&store->map, range->page, range->count);
-		yab_touches_end(&store->touches, range->page, range->count, &store->latency);
+		yab_touches_end(&store->touches, range->page, range->count, store->waits);
 	}
 	store->range_count = 0;
 	store->statistics.present = store->map.present;

@@ -58,6 +58,8 @@ struct yab_store_statistics {
 	uint64_t urgent_pages;		/* arrived on the urgent connection */
 	uint64_t bulk_pages;		/* arrived on a bulk connection */
 	uint64_t duplicate_pages;	/* arrived when they were present already */
+	uint64_t prefetched_pages;	/* asked for because of a touch nearby, and those */
+	uint64_t wasted_pages;		/* that no touch bore out: see policy.h */
 };
 
 /* As yab_region_declare() and yab_region_present() do it. 0, or -1 with errno. */
@@ -75,14 +77,15 @@ struct yab_store {
 	size_t range_count;
 
 	struct yab_touches touches;
-	struct yab_histogram latency;	/* from the first touch to the declaration */
+	struct yab_histogram waits[YAB_WAITS];
 	struct yab_store_statistics statistics;
 	uint8_t buffer[YAB_STORE_BUFFER];	/* between a recvmsg() and its write */
 };
 
 /*
- * Borrows both descriptors; the memory file must be open for reading and writing. Pages that the region has already are taken over.
- * 0, or -1 with errno; all memory is allocated here.
+ * Borrows both descriptors; the memory file must be open for reading and writing. Pages
+ * that the region has already are taken over. 0, or -1 with errno; all memory is
+ * allocated here.
  */
 int yab_store_init(struct yab_store *store, int memory_fd, int pager_fd, uint64_t pages,
 		   yab_store_declare_cb declare, yab_store_present_cb present);

@@ -7,7 +7,10 @@
 #include <event2/event.h>
 #include <stdbool.h>
 
+#include "complaint.h"
 #include "job.h"
+#include "quota.h"
+#include "security.h"
 #include "vm.h"
 #include "yabusame/wire.h"
 
@@ -18,17 +21,21 @@ struct yab_supervisor {
 	struct event_base *base;
 	struct evdns_base *dns;
 	const char *run_dir;
+	const char *policy;	/* of incoming migrations' pages; NULL: the default */
+	struct yab_security security;
 	struct yab_vms *vms;
 	struct yab_jobs *jobs;
 	struct yab_incomings *incomings;
 	struct yab_outgoings *outgoings;
 	/*
-	 * Names this process. What it says of sessions that it does not know counts
-	 * only if it is the one that they were made with.
+	 * Names this process, or a part of its life. What it says of sessions that it does
+	 * not know counts only if it is the one that they were made with.
 	 */
 	char instance[2 * YAB_WIRE_TOKEN_SIZE + 1];
 	bool leaving;		/* takes no new work */
-	unsigned int callers;	/* control connections without a session */
+	struct yab_quota callers;	/* control connections without a session */
+	struct yab_complaints *complaints;
+	gid_t group;		/* may use the socket, too; -1: no group may */
 };
 
 #endif /* YAB_DAEMON_SUPERVISOR_H */

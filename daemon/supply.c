@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "clock.h"
 #include "handshake.h"
 #include "log.h"
+#include "statistics.h"
 #include "worker.h"
 
 /* Each try waits twice as long, until statistics show that pages flow again. */
@@ -23,13 +25,15 @@ enum yab_link_state {
 	YAB_LINK_DOWN,		/* nothing is being done about it */
 	YAB_LINK_CONNECTING,
 	YAB_LINK_WAITING,	/* for the next try */
-	YAB_LINK_UP,		/* with the worker */
+	YAB_LINK_OPENING,	/* with the worker, which does TLS and shows the token */
+	YAB_LINK_UP,
 	YAB_LINK_STATES,
 };
 
 static const bool yab_link_allowed[YAB_LINK_STATES][YAB_LINK_STATES] = {
 	[YAB_LINK_DOWN] = { [YAB_LINK_CONNECTING] = true, [YAB_LINK_WAITING] = true },
-	[YAB_LINK_CONNECTING] = { [YAB_LINK_UP] = true, [YAB_LINK_DOWN] = true },
+	[YAB_LINK_CONNECTING] = { [YAB_LINK_OPENING] = true, [YAB_LINK_DOWN] = true },
+	[YAB_LINK_OPENING] = { [YAB_LINK_UP] = true, [YAB_LINK_DOWN] = true },
 	[YAB_LINK_WAITING] = { [YAB_LINK_CONNECTING] = true, [YAB_LINK_DOWN] = true },
 	[YAB_LINK_UP] = { [YAB_LINK_DOWN] = true },
 };
@@ -51,6 +55,8 @@ struct yab_supply {
 	int memory_fd;
 	uint64_t pages;
 	struct yab_address address;
+	const struct yab_security *security;
+	uint8_t route[YAB_WIRE_TOKEN_SIZE];
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
 	const struct yab_supply_ops *ops;
 	void *arg;
@@ -61,6 +67,7 @@ struct yab_supply {
 	enum yab_codec_kind codec;
 	struct event *respawn;
 	bool linked, serving, persistent;
+	struct yab_statistics statistics;
 };
 
 static void yab_supply_lost_worker(struct yab_supply *supply, const char *error);
@@ -92,10 +99,7 @@ static bool yab_supply_is_linked(const struct yab_supply *supply)
 
 static void yab_link_wait(struct yab_link *link)
 {
-	struct timeval pause = {
-		.tv_sec = link->retry_ms / 1000,
-		.tv_usec = link->retry_ms % 1000 * 1000,
-	};
+	const struct timeval pause = yab_clock_pause((uint64_t)link->retry_ms);
 
 	yab_link_set_state(link, YAB_LINK_WAITING);
 	evtimer_add(link->timer, &pause);
@@ -126,25 +130,43 @@ static void yab_link_greeted(int fd, const struct yab_wire_hello *hello, const c
 {
 	struct yab_link *link = arg;
 	struct yab_supply *supply = link->supply;
-	json_t *message;
-	int result;
+	struct yab_worker_connection connection = {
+		.role = link->role,
+		.index = link->index,
+		.side = YAB_CREDENTIALS_CLIENT,
+		.token = supply->token,
+		.name = supply->address.text,
+		.host = supply->address.host,
+	};
+	char reason[YAB_WIRE_ERROR_MAX] = "the page worker is gone";
+	int result = -1;
 
-	(void)hello;
 	link->handshake = NULL;
-	if (fd < 0) {
+	if (fd >= 0) {
+		connection.tls = hello->features & YAB_WIRE_TLS;
+		if (supply->worker)
+			result = yab_worker_connect(supply->worker, &connection, fd,
+						    supply->security, reason, sizeof(reason));
+		close(fd);
+		error = reason;
+	}
+	if (result < 0) {
 		yab_link_set_state(link, YAB_LINK_DOWN);
 		yab_link_lost(link, error);
 		return;
 	}
-	yab_link_set_state(link, YAB_LINK_UP);
-	message = json_pack("{s:s, s:s, s:i}", "type", "connection", "role",
-			    yab_wire_role_name(link->role), "index", (int)link->index);
-	result = supply->worker ? yab_channel_send(supply->worker, message, &fd, 1) : -1;
-	close(fd);
-	if (result < 0) {
-		yab_supply_lost_worker(supply, "the worker takes no connection");
+	yab_link_set_state(link, YAB_LINK_OPENING);
+}
+
+/* The worker has opened its connection. */
+static void yab_link_opened(struct yab_link *link)
+{
+	struct yab_supply *supply = link->supply;
+
+	/* News of one that was given up meanwhile. */
+	if (link->state != YAB_LINK_OPENING)
 		return;
-	}
+	yab_link_set_state(link, YAB_LINK_UP);
 	if (!supply->linked && yab_supply_is_linked(supply)) {
 		supply->linked = true;
 		supply->ops->linked(supply->arg);
@@ -160,7 +182,8 @@ static void yab_link_connect(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	yab_link_set_state(link, YAB_LINK_CONNECTING);
 	link->handshake = yab_handshake_connect(supply->base, supply->dns, &supply->address,
-						link->role, link->index, supply->token,
+						supply->security, link->role, link->index,
+						supply->route,
 						YAB_HANDSHAKE_TIMEOUT_MS, yab_link_greeted, link);
 	if (link->handshake)
 		return;
@@ -171,10 +194,17 @@ static void yab_link_connect(evutil_socket_t fd, short what, void *arg)
 /* An open connection is lost, whichever side noticed. */
 static void yab_link_down(struct yab_link *link, const char *error)
 {
+	bool was_up;
+
 	/* One that is being made anew already: this is news of the old one. */
-	if (link->state != YAB_LINK_UP)
+	if (link->state != YAB_LINK_UP && link->state != YAB_LINK_OPENING)
 		return;
+	was_up = link->state == YAB_LINK_UP;
 	yab_link_set_state(link, YAB_LINK_DOWN);
+	if (was_up && link->supply->persistent) {
+		yab_statistics_lost_connection(&link->supply->statistics);
+		link->supply->ops->statistics(link->supply->statistics.now, link->supply->arg);
+	}
 	yab_link_lost(link, error);
 }
 
@@ -241,6 +271,7 @@ static void yab_supply_message(json_t *message, const int *fds, size_t fd_count,
 	const char *type = json_string_value(json_object_get(message, "type"));
 	const char *error = json_string_value(json_object_get(message, "error"));
 	const char *role = json_string_value(json_object_get(message, "role"));
+	const json_int_t index = json_integer_value(json_object_get(message, "index"));
 	struct yab_link *link;
 
 	for (size_t i = 0; i < fd_count; i++)
@@ -250,11 +281,14 @@ static void yab_supply_message(json_t *message, const int *fds, size_t fd_count,
 	} else if (type && !strcmp(type, "statistics")) {
 		for (unsigned int i = 0; i < supply->link_count; i++)
 			supply->links[i].retry_ms = YAB_SUPPLY_RETRY_MIN_MS;
-		json_object_del(message, "type");
-		supply->ops->statistics(message, supply->arg);
+		yab_statistics_take(&supply->statistics, message);
+		supply->ops->statistics(supply->statistics.now, supply->arg);
+	} else if (type && !strcmp(type, "open")) {
+		link = yab_supply_link(supply, yab_wire_role_named(role), index);
+		if (link)
+			yab_link_opened(link);
 	} else if (type && !strcmp(type, "lost")) {
-		link = yab_supply_link(supply, yab_wire_role_named(role),
-				       json_integer_value(json_object_get(message, "index")));
+		link = yab_supply_link(supply, yab_wire_role_named(role), index);
 		if (link)
 			yab_link_down(link, error ? error : "lost");
 	} else if (type && !strcmp(type, "failed")) {
@@ -283,7 +317,6 @@ static void yab_supply_fail(struct yab_supply *supply, const char *error)
 
 static int yab_supply_spawn(struct yab_supply *supply, char *error, size_t error_size)
 {
-	json_t *start;
 	pid_t pid;
 
 	pid = yab_worker_spawn(supply->base, yab_supply_message, supply, &supply->worker);
@@ -299,10 +332,10 @@ static int yab_supply_spawn(struct yab_supply *supply, char *error, size_t error
 			 strerror(errno));
 		goto err_worker;
 	}
-	start = json_pack("{s:s, s:s, s:s, s:I, s:s}", "type", "start", "side", "source", "vm",
-			  supply->vm, "pages", (json_int_t)supply->pages, "codec",
-			  yab_codec_name(supply->codec));
-	if (yab_channel_send(supply->worker, start, &supply->memory_fd, 1) < 0 ||
+	if (yab_channel_send(supply->worker,
+			     yab_worker_start_message("source", supply->vm, supply->pages,
+						      supply->codec, NULL, true),
+			     &supply->memory_fd, 1) < 0 ||
 	    (supply->serving && yab_supply_serve(supply) < 0)) {
 		snprintf(error, error_size, "cannot tell the source's page worker what to do: %s",
 			 strerror(errno));
@@ -343,11 +376,15 @@ static void yab_supply_lost_worker(struct yab_supply *supply, const char *error)
 	yab_supply_drop_worker(supply);
 	yab_supply_unlink_all(supply);
 	yab_log_error(supply->vm, "%s; another one is started", text);
+	yab_statistics_lost_worker(&supply->statistics);
+	supply->ops->statistics(supply->statistics.now, supply->arg);
 	evtimer_add(supply->respawn, &pause);
 }
 
 struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dns, const char *vm,
 				  int memory_fd, uint64_t pages, const struct yab_address *address,
+				  const struct yab_security *security,
+				  const uint8_t route[YAB_WIRE_TOKEN_SIZE],
 				  const uint8_t token[YAB_WIRE_TOKEN_SIZE], unsigned int bulks,
 				  enum yab_codec_kind codec,
 				  const struct yab_supply_ops *ops, void *arg, char *error,
@@ -366,6 +403,8 @@ struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dn
 	supply->address = *address;
 	supply->ops = ops;
 	supply->arg = arg;
+	supply->security = security;
+	memcpy(supply->route, route, YAB_WIRE_TOKEN_SIZE);
 	memcpy(supply->token, token, YAB_WIRE_TOKEN_SIZE);
 	snprintf(supply->vm, sizeof(supply->vm), "%s", vm);
 	supply->respawn = evtimer_new(base, yab_supply_respawn, supply);
@@ -385,17 +424,21 @@ struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dn
 err_memory:
 	snprintf(error, error_size, "out of memory");
 err_supply:
-	yab_supply_free(supply);
+	yab_supply_free(supply, false);
 	return NULL;
 }
 
-void yab_supply_free(struct yab_supply *supply)
+void yab_supply_free(struct yab_supply *supply, bool goes_on)
 {
 	if (!supply)
 		return;
+	/* What cannot be told is seen when the channel ends, a little less quietly. */
+	if (!goes_on && supply->worker)
+		yab_channel_send(supply->worker, json_pack("{s:s}", "type", "end"), NULL, 0);
 	for (unsigned int i = 0; i < supply->link_count; i++)
 		yab_link_release(&supply->links[i]);
 	yab_supply_drop_worker(supply);
+	yab_statistics_release(&supply->statistics);
 	if (supply->respawn)
 		event_free(supply->respawn);
 	free(supply);
@@ -420,6 +463,7 @@ void yab_supply_relink(struct yab_supply *supply, enum yab_wire_role role, json_
 {
 	struct yab_link *link = yab_supply_link(supply, role, index);
 
-	if (link)
+	/* One that is being opened is not the one that was lost. */
+	if (link && link->state == YAB_LINK_UP)
 		yab_link_down(link, "the destination lost it");
 }

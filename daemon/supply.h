@@ -13,31 +13,43 @@
 #include <event2/dns.h>
 #include <event2/event.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "address.h"
 #include "codec.h"
+#include "security.h"
 #include "wire.h"
 
 struct yab_supply;
 
 /* No callback comes from within a call. */
 struct yab_supply_ops {
-	void (*linked)(void *arg);	/* the worker has all connections, first time */
+	void (*linked)(void *arg);	/* all connections are open, first time */
+	/* As worker.h lists them, over all workers that there were. Borrowed. */
 	void (*statistics)(json_t *statistics, void *arg);
 	/* The last one; may free the supply. Only before yab_supply_persist(). */
 	void (*failed)(const char *error, void *arg);
 };
 
-/* Borrows @memory_fd. @bulks connections for the sweep, 1 to YAB_WIRE_BULKS_MAX. NULL with one line in @error. */
+/*
+ * Borrows @memory_fd and @security. @bulks connections for the sweep, 1 to
+ * YAB_WIRE_BULKS_MAX. NULL with one line in @error.
+ */
 struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dns, const char *vm,
 				  int memory_fd, uint64_t pages, const struct yab_address *address,
+				  const struct yab_security *security,
+				  const uint8_t route[YAB_WIRE_TOKEN_SIZE],
 				  const uint8_t token[YAB_WIRE_TOKEN_SIZE], unsigned int bulks,
 				  enum yab_codec_kind codec,
 				  const struct yab_supply_ops *ops, void *arg, char *error,
 				  size_t error_size);
-void yab_supply_free(struct yab_supply *supply);
+/*
+ * A worker that serves goes on by itself if @goes_on, as long as it has connections. Else
+ * nobody needs its pages any more, and the connections end without a warning.
+ */
+void yab_supply_free(struct yab_supply *supply, bool goes_on);
 /* The guest is stopped: pages may be read from now on. 0, or -1 with errno. */
 int yab_supply_serve(struct yab_supply *supply);
 void yab_supply_persist(struct yab_supply *supply);

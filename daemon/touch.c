@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <time.h>
+#include <string.h>
 
+#include "clock.h"
 #include "touch.h"
 
 /* Multiplication by 2^64 / golden ratio spreads strides of all kinds. */
@@ -38,41 +39,96 @@ static struct yab_touch *yab_touches_find(struct yab_touches *touches, uint64_t 
 	return NULL;
 }
 
-static uint64_t yab_touches_now(void)
+static void yab_touch_record(struct yab_histogram *wait, uint64_t from, uint64_t to)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	yab_histogram_record(wait, to > from ? (to - from) / 1000 : 0);
 }
 
-static void yab_touch_end(struct yab_touches *touches, struct yab_touch *touch, uint64_t now,
-			  struct yab_histogram *latency)
+/* What is done to each touch of a range. */
+typedef void (*yab_touch_cb)(struct yab_touch *touch, uint64_t now, void *arg);
+
+static void yab_touches_each(struct yab_touches *touches, uint64_t page, uint64_t count,
+			     yab_touch_cb cb, void *arg)
 {
-	yab_histogram_record(latency, now > touch->time_ns ? (now - touch->time_ns) / 1000 : 0);
-	touch->time_ns = 0;
-	touches->count--;
+	const uint64_t now = touches->count ? yab_clock_ns() : 0;
+	size_t left = touches->count;
+
+	/* A range of more pages than there are entries: look at those instead. */
+	if (left && count > YAB_TOUCH_SETS * YAB_TOUCH_WAYS) {
+		for (size_t i = 0; i < YAB_TOUCH_SETS * YAB_TOUCH_WAYS; i++) {
+			struct yab_touch *touch =
+				&touches->sets[i / YAB_TOUCH_WAYS][i % YAB_TOUCH_WAYS];
+
+			if (touch->time_ns && touch->page - page < count)
+				cb(touch, now, arg);
+		}
+	} else {
+		for (const uint64_t end = page + count; page < end && left; page++) {
+			struct yab_touch *touch = yab_touches_find(touches, page);
+
+			if (!touch)
+				continue;
+			cb(touch, now, arg);
+			left--;
+		}
+	}
+}
+
+static void yab_touch_asked(struct yab_touch *touch, uint64_t now, void *arg)
+{
+	(void)arg;
+	if (!touch->asked_ns)
+		touch->asked_ns = now;
+}
+
+void yab_touches_asked(struct yab_touches *touches, uint64_t page, uint64_t count)
+{
+	yab_touches_each(touches, page, count, yab_touch_asked, NULL);
+}
+
+static void yab_touch_answered(struct yab_touch *touch, uint64_t now, void *arg)
+{
+	(void)arg;
+	if (touch->asked_ns && !touch->answered_ns)
+		touch->answered_ns = now;
+}
+
+void yab_touches_answered(struct yab_touches *touches, uint64_t page, uint64_t count)
+{
+	yab_touches_each(touches, page, count, yab_touch_answered, NULL);
+}
+
+static void yab_touch_dropped(struct yab_touch *touch, uint64_t now, void *arg)
+{
+	(void)now;
+	(void)arg;
+	touch->answered_ns = 0;
+}
+
+void yab_touches_dropped(struct yab_touches *touches, uint64_t page, uint64_t count)
+{
+	yab_touches_each(touches, page, count, yab_touch_dropped, NULL);
+}
+
+static void yab_touch_end(struct yab_touch *touch, uint64_t now, void *arg)
+{
+	struct yab_histogram *waits = arg;
+
+	yab_touch_record(&waits[YAB_WAIT_FAULT], touch->time_ns, now);
+	if (touch->answered_ns) {
+		yab_touch_record(&waits[YAB_WAIT_QUEUE], touch->time_ns, touch->asked_ns);
+		yab_touch_record(&waits[YAB_WAIT_ROUND_TRIP], touch->asked_ns,
+				 touch->answered_ns);
+		yab_touch_record(&waits[YAB_WAIT_INSTALL], touch->answered_ns, now);
+	}
+	memset(touch, 0, sizeof(*touch));
 }
 
 void yab_touches_end(struct yab_touches *touches, uint64_t page, uint64_t count,
-		     struct yab_histogram *latency)
+		     struct yab_histogram waits[YAB_WAITS])
 {
-	const uint64_t now = touches->count ? yab_touches_now() : 0;
+	const uint64_t before = waits[YAB_WAIT_FAULT].count;
 
-	/* A range of more pages than there are entries: look at those instead. */
-	if (touches->count && count > YAB_TOUCH_SETS * YAB_TOUCH_WAYS) {
-		for (size_t i = 0; i < YAB_TOUCH_SETS * YAB_TOUCH_WAYS; i++) {
-			struct yab_touch *touch = &touches->sets[i / YAB_TOUCH_WAYS][i % YAB_TOUCH_WAYS];
-
-			if (touch->time_ns && touch->page - page < count)
-				yab_touch_end(touches, touch, now, latency);
-		}
-		return;
-	}
-	for (const uint64_t end = page + count; page < end && touches->count; page++) {
-		struct yab_touch *touch = yab_touches_find(touches, page);
-
-		if (touch)
-			yab_touch_end(touches, touch, now, latency);
-	}
+	yab_touches_each(touches, page, count, yab_touch_end, waits);
+	touches->count -= waits[YAB_WAIT_FAULT].count - before;
 }

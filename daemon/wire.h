@@ -7,12 +7,13 @@
 
 #include "yabusame/wire.h"
 
+/* A preface or a hello. */
 struct yab_wire_hello {
 	uint16_t version;
 	uint16_t role;		/* enum yab_wire_role */
 	uint32_t index;		/* which bulk connection; 0 for the other roles */
 	uint64_t features;
-	uint8_t token[YAB_WIRE_TOKEN_SIZE];
+	uint8_t token[YAB_WIRE_TOKEN_SIZE];	/* the route, in a preface */
 };
 
 struct yab_wire_header {

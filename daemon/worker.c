@@ -8,21 +8,38 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "backing_file.h"
 #include "backing_process.h"
 #include "log.h"
+#include "opening.h"
 #include "pager.h"
+#include "policy.h"
 #include "region.h"
+#include "rehearsal.h"
+#include "sandbox.h"
 #include "socket.h"
 #include "source.h"
+#include "statistics.h"
+#include "tls.h"
+#include "token.h"
 #include "worker.h"
 
 /* 5 a second at most. */
 #define YAB_WORKER_TICK_US	200000
 #define YAB_WORKER_ERROR_SIZE	256
+#define YAB_WORKER_NAME_SIZE	272
+/*
+ * Connections that are being opened. Who knows a route, which is no secret, can have so
+ * many of them tried, each for YAB_OPENING_TIMEOUT_MS.
+ */
+#define YAB_WORKER_OPENINGS	32
+
+/* Of the supervisor: how its workers are started. */
+static bool yab_worker_unconfined;
 
 enum yab_worker_state {
 	YAB_WORKER_NEW,		/* waits for "start" */
@@ -50,13 +67,17 @@ struct yab_worker {
 	struct event *tick;
 	enum yab_worker_state state;
 	int status;			/* to exit with */
+	bool confined;			/* enters a sandbox when it is started */
 
 	char *vm;
+	struct yab_log_session session;
 	int memory_fd;
 	int pager_fd;
 	uint64_t pages;
 	struct yab_source *source;	/* one of these two, from "start" on */
 	struct yab_pager *pager;
+	LIST_HEAD(, yab_worker_opening) openings;
+	unsigned int opening_count;
 
 	struct yab_source_statistics source_sent;
 	struct yab_store_statistics pager_sent;
@@ -124,7 +145,7 @@ static json_t *yab_worker_source_statistics(const struct yab_worker *worker)
 {
 	const struct yab_source_statistics *now = yab_source_statistics(worker->source);
 
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
 			 "type", "statistics",
 			 "packed_pages", (json_int_t)now->packed_pages,
 			 "packed_bytes", (json_int_t)now->packed_bytes,
@@ -135,23 +156,24 @@ static json_t *yab_worker_source_statistics(const struct yab_worker *worker)
 			 "urgent_requests", (json_int_t)now->urgent_requests,
 			 "bulk_requests", (json_int_t)now->bulk_requests,
 			 "urgent_pages", (json_int_t)now->urgent_pages,
-			 "bulk_pages", (json_int_t)now->bulk_pages);
+			 "bulk_pages", (json_int_t)now->bulk_pages,
+			 "service_us",
+			 yab_statistics_histogram(yab_source_service(worker->source)));
 }
+
+static const char * const yab_worker_waits[YAB_WAITS] = {
+	[YAB_WAIT_FAULT] = "fault_us",
+	[YAB_WAIT_QUEUE] = "queue_us",
+	[YAB_WAIT_ROUND_TRIP] = "round_trip_us",
+	[YAB_WAIT_INSTALL] = "install_us",
+};
 
 static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
 {
 	const struct yab_store_statistics *now = yab_pager_statistics(worker->pager);
-	const struct yab_histogram *latency = yab_pager_latency(worker->pager);
+	json_t *json;
 
-	json_t *fault_us;
-
-	fault_us = json_pack("{s:I, s:I, s:I, s:I}",
-			     "count", (json_int_t)latency->count,
-			     "p50", (json_int_t)yab_histogram_quantile(latency, 500),
-			     "p99", (json_int_t)yab_histogram_quantile(latency, 990),
-			     "max", (json_int_t)latency->max);
-	/* A NULL fault_us makes for a NULL here. */
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+	json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "type", "statistics",
 			 "packed_pages", (json_int_t)now->packed_pages,
 			 "packed_bytes", (json_int_t)now->packed_bytes,
@@ -164,7 +186,12 @@ static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
 			 "urgent_pages", (json_int_t)now->urgent_pages,
 			 "bulk_pages", (json_int_t)now->bulk_pages,
 			 "duplicate_pages", (json_int_t)now->duplicate_pages,
-			 "fault_us", fault_us);
+			 "prefetched_pages", (json_int_t)now->prefetched_pages,
+			 "wasted_pages", (json_int_t)now->wasted_pages);
+	for (int i = 0; i < YAB_WAITS; i++)
+		json_object_set_new(json, yab_worker_waits[i],
+				    yab_statistics_histogram(yab_pager_latency(worker->pager, i)));
+	return json;
 }
 
 /* If they changed. False if they could not be sent: they go with the next ones. */
@@ -207,13 +234,25 @@ static void yab_worker_on_tick(evutil_socket_t fd, short what, void *arg)
 	yab_worker_report_statistics(worker);
 }
 
-/* A guest may be waiting, whether or not there is a supervisor. */
+/*
+ * A guest may be waiting, whether or not there is a supervisor. A connection that is
+ * being opened may be the one that it waits for.
+ */
 static bool yab_worker_is_needed(const struct yab_worker *worker)
 {
 	if (worker->source)
-		return yab_source_is_in_use(worker->source);
+		return worker->opening_count || yab_source_is_in_use(worker->source);
 	return worker->pager && !yab_pager_is_complete(worker->pager) &&
-	       yab_pager_has_connections(worker->pager);
+	       (worker->opening_count || yab_pager_has_connections(worker->pager));
+}
+
+static void yab_worker_leave_if_useless(struct yab_worker *worker)
+{
+	if (worker->state != YAB_WORKER_ORPHANED || yab_worker_is_needed(worker))
+		return;
+	if (worker->pager)
+		yab_log_error(worker->vm, "no supervisor, no connection: pages are missing");
+	yab_worker_leave(worker, worker->pager ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 static void yab_worker_on_lost(enum yab_wire_role role, unsigned int index, const char *error,
@@ -225,11 +264,7 @@ static void yab_worker_on_lost(enum yab_wire_role role, unsigned int index, cons
 	loss->due = true;
 	snprintf(loss->error, sizeof(loss->error), "%s", error);
 	yab_worker_report_loss(worker, role, index);
-	if (worker->state != YAB_WORKER_ORPHANED || yab_worker_is_needed(worker))
-		return;
-	if (worker->pager)
-		yab_log_error(worker->vm, "no supervisor, no connection: pages are missing");
-	yab_worker_leave(worker, worker->pager ? EXIT_FAILURE : EXIT_SUCCESS);
+	yab_worker_leave_if_useless(worker);
 }
 
 static void yab_worker_on_complete(void *arg)
@@ -299,8 +334,10 @@ static struct yab_backing *yab_worker_backing(struct yab_worker *worker, json_t 
 static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fds,
 			     size_t fd_count)
 {
-	const char *side, *vm;
+	struct yab_sandbox_needs needs = { .process = 0 };
+	const char *side, *vm, *policy = NULL;
 	char error[YAB_WORKER_ERROR_SIZE];
+	struct yab_backing *backing;
 	enum yab_codec_kind codec;
 	bool is_source;
 	json_int_t pages;
@@ -309,25 +346,32 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 		yab_log_error(worker->vm, "worker: started twice");
 		return;
 	}
-	if (json_unpack(message, "{s:s, s:s, s:I}", "side", &side, "vm", &vm,
-			"pages", &pages) < 0 ||
-	    pages < 1 || (strcmp(side, "source") && strcmp(side, "destination")) || !fd_count) {
+	if (json_unpack(message, "{s:s, s:s, s:I, s?s}", "side", &side, "vm", &vm,
+			"pages", &pages, "policy", &policy) < 0 ||
+	    pages < 1 || (policy && !yab_policy_is_valid(policy)) ||
+	    (strcmp(side, "source") && strcmp(side, "destination")) || !fd_count) {
 		yab_worker_fail(worker, "the start message is not understood");
 		return;
 	}
 	is_source = !strcmp(side, "source");
 	worker->vm = strdup(vm);	/* without memory for it the log does without */
+	yab_log_session_begin(&worker->session, worker->vm,
+			      json_string_value(json_object_get(message, "session")));
+	yab_log_set_debug(json_is_true(json_object_get(message, "debug")));
 	worker->pages = (uint64_t)pages;
 	worker->memory_fd = yab_worker_take_fd(fds, fd_count, 0);
 	if (is_source) {
-		worker->source = yab_source_new(worker->base, worker->vm,
-						yab_worker_backing(worker, message),
+		backing = yab_worker_backing(worker, message);
+		needs.process = backing ? backing->process : 0;
+		worker->source = yab_source_new(worker->base, worker->vm, backing,
 						yab_worker_on_lost, worker);
 	} else {
 		worker->pager_fd = yab_worker_take_fd(fds, fd_count, 1);
 		worker->pager = yab_pager_new(worker->base, worker->vm, worker->memory_fd,
-					      worker->pager_fd, worker->pages,
+					      worker->pager_fd, worker->pages, policy,
 					      &yab_worker_pager_ops, worker);
+		if (worker->pager && json_is_false(json_object_get(message, "sweep")))
+			yab_pager_sweep(worker->pager, false);
 	}
 	if (!worker->source && !worker->pager) {
 		snprintf(error, sizeof(error), "cannot use the memory: %s", strerror(errno));
@@ -342,32 +386,156 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 	}
 	/* Shown by ps; /proc/self/exe would leave "exe" there. */
 	prctl(PR_SET_NAME, is_source ? "yabusame-source" : "yabusame-pager");
+	/* Connections within a host may do without TLS, and with --plain all do. */
+	if (yab_rehearsal_hold(error, sizeof(error)) < 0)
+		yab_log_warn(worker->vm, "worker: %s", error);
+	/* Before the first byte of another host is looked at. */
+	if (worker->confined && yab_sandbox_enter(&needs, error, sizeof(error)) < 0) {
+		yab_worker_fail(worker, error);
+		return;
+	}
 	yab_worker_move(worker, YAB_WORKER_RUNNING);
 	if (worker->pager && yab_pager_start(worker->pager) < 0)
 		yab_worker_fail(worker, "no memory to wait for faults");
 }
 
-static void yab_worker_connect(struct yab_worker *worker, json_t *message, int *fds,
-			       size_t fd_count)
-{
-	const json_int_t index = json_integer_value(json_object_get(message, "index"));
-	const char *name = json_string_value(json_object_get(message, "role"));
+/* A connection that is being opened: it replaces the old one when it is open. */
+struct yab_worker_opening {
+	LIST_ENTRY(yab_worker_opening) link;
+	struct yab_worker *worker;
 	enum yab_wire_role role;
-	int fd, ret;
+	unsigned int index;
+	struct yab_opening *opening;
+	char name[YAB_WORKER_NAME_SIZE];
+};
 
-	role = yab_wire_role_named(name);
-	if (role == YAB_WIRE_CONTROL || !fd_count || index < 0 || index >= YAB_WIRE_BULKS_MAX ||
-	    worker->state != YAB_WORKER_RUNNING) {
+static void yab_worker_opening_free(struct yab_worker_opening *entry)
+{
+	LIST_REMOVE(entry, link);
+	entry->worker->opening_count--;
+	yab_opening_cancel(entry->opening);
+	free(entry);
+}
+
+static void yab_worker_opened(int fd, SSL *ssl, const char *error, void *arg)
+{
+	struct yab_worker_opening *entry = arg;
+	struct yab_worker *worker = entry->worker;
+	const enum yab_wire_role role = entry->role;
+	const unsigned int index = entry->index;
+	const char *role_name = yab_wire_role_name(role);
+	char text[128] = "plain TCP";
+	int ret;
+
+	entry->opening = NULL;
+	if (fd < 0) {
+		yab_log_warn(worker->vm, "%s connection %u of %s: %s", role_name, index,
+			     entry->name, error);
+		yab_worker_opening_free(entry);
+		/* A stranger's at the destination is no loss: the one in use goes on. */
+		if (worker->source)
+			yab_worker_on_lost(role, index, error, worker);
+		else
+			yab_worker_leave_if_useless(worker);
+		return;
+	}
+	if (ssl)
+		yab_tls_describe(ssl, text, sizeof(text));
+	yab_log_info(worker->vm, "%s connection %u of %s: %s", role_name, index, entry->name,
+		     text);
+	yab_worker_opening_free(entry);
+	/* The loss of the one that is replaced is no news any more. */
+	yab_worker_loss(worker, role, index)->due = false;
+	ret = worker->source ? yab_source_connect(worker->source, role, index, fd, ssl) :
+			       yab_pager_connect(worker->pager, role, index, fd, ssl);
+	if (ret < 0)
+		yab_worker_on_lost(role, index, strerror(errno), worker);
+	else
+		yab_worker_send(worker, json_pack("{s:s, s:s, s:i}", "type", "open", "role",
+						  role_name, "index", (int)index));
+}
+
+/* Starts to open @fd, which it takes over. 0, or -1 with one line in @error. */
+static int yab_worker_open(struct yab_worker *worker, int fd,
+			   const struct yab_opening_terms *terms, char *error, size_t error_size)
+{
+	struct yab_worker_opening *entry = NULL;
+
+	snprintf(error, error_size, "out of memory");
+	if (worker->opening_count >= YAB_WORKER_OPENINGS)
+		snprintf(error, error_size, "too many connections that are not open yet");
+	else
+		entry = calloc(1, sizeof(*entry));
+	if (!entry) {
+		close(fd);
+		return -1;
+	}
+	entry->worker = worker;
+	entry->role = terms->role;
+	entry->index = terms->index;
+	snprintf(entry->name, sizeof(entry->name), "%s", terms->name);
+	LIST_INSERT_HEAD(&worker->openings, entry, link);
+	worker->opening_count++;
+	entry->opening = yab_opening_new(worker->base, fd, terms, yab_worker_opened, entry, error,
+					 error_size);
+	if (entry->opening)
+		return 0;
+	yab_worker_opening_free(entry);
+	return -1;
+}
+
+static void yab_worker_take_connection(struct yab_worker *worker, json_t *message, int *fds,
+				       size_t fd_count)
+{
+	const char *role = NULL, *token_text = NULL, *name = NULL, *host = NULL;
+	json_int_t index = 0;
+	struct yab_credentials *credentials = NULL;
+	uint8_t token[YAB_WIRE_TOKEN_SIZE];
+	char error[YAB_WORKER_ERROR_SIZE] = "no credentials came along";
+	struct yab_opening_terms terms = {
+		.side = worker->source ? YAB_CREDENTIALS_CLIENT : YAB_CREDENTIALS_SERVER,
+		.token = token,
+		.kernel = true,
+		.timeout_ms = YAB_OPENING_TIMEOUT_MS,
+	};
+	int tls = 0, result = -1;
+
+	if (json_unpack(message, "{s:s, s:I, s:s, s:b, s:s, s?s}", "role", &role, "index", &index,
+			"token", &token_text, "tls", &tls, "name", &name, "host", &host) < 0 ||
+	    yab_wire_role_named(role) == YAB_WIRE_CONTROL || index < 0 ||
+	    index >= YAB_WIRE_BULKS_MAX || !fd_count ||
+	    yab_token_parse(token_text, token) < 0 || worker->state != YAB_WORKER_RUNNING) {
 		yab_log_error(worker->vm, "worker: connection of no use");
 		return;
 	}
-	/* The loss of the one that is replaced is no news any more. */
-	yab_worker_loss(worker, role, (unsigned int)index)->due = false;
-	fd = yab_worker_take_fd(fds, fd_count, 0);
-	ret = worker->source ? yab_source_connect(worker->source, role, (unsigned int)index, fd) :
-			       yab_pager_connect(worker->pager, role, (unsigned int)index, fd);
-	if (ret < 0)
-		yab_worker_on_lost(role, (unsigned int)index, strerror(errno), worker);
+	terms.role = yab_wire_role_named(role);
+	terms.index = (unsigned int)index;
+	terms.name = name;
+	terms.host = worker->source ? host : NULL;
+	if (tls && fd_count > 1) {
+		credentials = yab_credentials_import(fds[1]);
+		snprintf(error, sizeof(error), "%s", strerror(errno));
+	}
+	/* The other end of a socket that is to be TLS is never spoken to without. */
+	if (!tls || (credentials && (terms.host || !worker->source))) {
+		terms.credentials = credentials;
+		result = yab_worker_open(worker, yab_worker_take_fd(fds, fd_count, 0), &terms,
+					 error, sizeof(error));
+	}
+	yab_credentials_free(credentials);
+	if (result < 0) {
+		yab_log_warn(worker->vm, "%s connection %u of %s: %s", role, terms.index, name,
+			     error);
+		if (worker->source)
+			yab_worker_on_lost(terms.role, terms.index, error, worker);
+	}
+}
+
+static void yab_worker_limit(struct yab_worker *worker, json_t *message)
+{
+	const json_int_t bandwidth = json_integer_value(json_object_get(message, "bandwidth"));
+
+	yab_pager_limit(worker->pager, bandwidth > 0 ? (uint64_t)bandwidth : 0);
 }
 
 static void yab_worker_orphan(struct yab_worker *worker)
@@ -399,12 +567,15 @@ static void yab_worker_on_message(json_t *message, const int *fds, size_t fd_cou
 	if (type && !strcmp(type, "start"))
 		yab_worker_start(worker, message, own, fd_count);
 	else if (type && !strcmp(type, "connection"))
-		yab_worker_connect(worker, message, own, fd_count);
+		yab_worker_take_connection(worker, message, own, fd_count);
 	else if (type && !strcmp(type, "serve") && worker->source)
 		yab_source_serve(worker->source);
+	else if (type && !strcmp(type, "end"))
+		yab_worker_leave(worker, EXIT_SUCCESS);
 	else if (type && !strcmp(type, "limit") && worker->pager)
-		yab_pager_limit(worker->pager, (uint64_t)json_integer_value(
-				json_object_get(message, "bandwidth")));
+		yab_worker_limit(worker, message);
+	else if (type && !strcmp(type, "sweep") && worker->pager)
+		yab_pager_sweep(worker->pager, true);
 	else
 		yab_log_error(worker->vm, "worker: message of type %s is not understood",
 			      type ? type : "(none)");
@@ -424,15 +595,18 @@ static struct event_base *yab_worker_base(void)
 	return base;
 }
 
-int yab_worker_main(void)
+int yab_worker_main(bool confined)
 {
 	static const struct timeval interval = { .tv_usec = YAB_WORKER_TICK_US };
 	struct yab_worker worker = {
 		.state = YAB_WORKER_NEW,
 		.status = EXIT_FAILURE,
+		.confined = confined,
 		.memory_fd = -1,
 		.pager_fd = -1,
+		.openings = LIST_HEAD_INITIALIZER(worker.openings),
 	};
+	struct yab_worker_opening *opening;
 
 	/*
 	 * What ends the daemon (Ctrl-C, a service that is stopped, a hangup) reaches its
@@ -465,12 +639,15 @@ int yab_worker_main(void)
 		if (event_base_dispatch(worker.base) == 1)
 			break;
 
+	while ((opening = LIST_FIRST(&worker.openings)))
+		yab_worker_opening_free(opening);
 	yab_source_free(worker.source);
 	yab_pager_free(worker.pager);
 	if (worker.memory_fd >= 0)
 		close(worker.memory_fd);
 	if (worker.pager_fd >= 0)
 		close(worker.pager_fd);
+	yab_log_session_end(&worker.session);
 	free(worker.vm);
 free_tick:
 	event_free(worker.tick);
@@ -482,10 +659,22 @@ out:
 	return worker.status;
 }
 
+json_t *yab_worker_start_message(const char *side, const char *vm, uint64_t pages,
+				 enum yab_codec_kind codec, const char *policy, bool sweep)
+{
+	return json_pack("{s:s, s:s, s:s, s:I, s:s, s:s*, s:o*, s:s*, s:b}", "type", "start",
+			 "side", side, "vm", vm, "pages", (json_int_t)pages, "codec",
+			 yab_codec_name(codec), "policy", policy, "sweep",
+			 sweep ? NULL : json_false(), "session", yab_log_session_of(vm), "debug",
+			 yab_log_is_debug());
+}
+
 /* In the child, between fork() and exec(): system calls only. */
 static void __attribute__((noreturn)) yab_worker_exec(int fd)
 {
-	static char *const argv[] = { "yabusamed", "--worker", NULL };
+	char *const argv[] = {
+		"yabusamed", "--worker", yab_worker_unconfined ? "--no-sandbox" : NULL, NULL,
+	};
 	sigset_t none;
 
 	setsid();
@@ -501,6 +690,11 @@ static void __attribute__((noreturn)) yab_worker_exec(int fd)
 	close_range(YAB_WORKER_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC);
 	execv("/proc/self/exe", argv);
 	_exit(127);
+}
+
+void yab_worker_spawn_unconfined(void)
+{
+	yab_worker_unconfined = true;
 }
 
 pid_t yab_worker_spawn(struct event_base *base, yab_channel_cb cb, void *arg,
@@ -538,4 +732,39 @@ close_end:
 	close(pair[1]);
 	errno = error;
 	return -1;
+}
+
+int yab_worker_connect(struct yab_channel *channel, const struct yab_worker_connection *connection,
+		       int fd, const struct yab_security *security, char *error,
+		       size_t error_size)
+{
+	struct yab_credentials *credentials;
+	char token[YAB_TOKEN_TEXT_SIZE];
+	int fds[2] = { fd, -1 };
+	json_t *message;
+	int result;
+
+	if (connection->tls) {
+		credentials = yab_security_credentials(security, connection->side, error,
+						       error_size);
+		if (!credentials)
+			return -1;
+		fds[1] = yab_credentials_export(credentials);
+		yab_credentials_free(credentials);
+		if (fds[1] < 0) {
+			snprintf(error, error_size, "credentials: %s", strerror(errno));
+			return -1;
+		}
+	}
+	yab_token_print(connection->token, token);
+	message = json_pack("{s:s, s:s, s:i, s:s, s:b, s:s, s:s*}", "type", "connection", "role",
+			    yab_wire_role_name(connection->role), "index",
+			    (int)connection->index, "token", token, "tls", connection->tls,
+			    "name", connection->name, "host", connection->host);
+	result = yab_channel_send(channel, message, fds, connection->tls ? 2 : 1);
+	if (result < 0)
+		snprintf(error, error_size, "the worker takes no connection: %s", strerror(errno));
+	if (fds[1] >= 0)
+		close(fds[1]);
+	return result;
 }

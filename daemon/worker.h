@@ -9,23 +9,32 @@
  *	KIND says what the memory is: "memory", a memory file (also without KIND), "image", a
  *	raw image file, or "process", a pidfd; with it comes "spans", a list of {"address": A,
  *	"length": BYTES, "page": N}, as backing_process.h has it.
- *   {"type": "start", "side": "destination", "vm": NAME, "pages": N}
- *						fds: memory[, pager]
- *	What the region has already is taken over.
- *   With "codec": "lz4" or "zstd" in it, either start message says that bulk pages may be
- *	packed so.
- *   {"type": "connection", "role": "urgent"|"bulk", "index": N}	fds: socket
- *	The hellos were exchanged. A new connection replaces the old of its role and index.
+ *   {"type": "start", "side": "destination", "vm": NAME, "pages": N[, "policy": SPEC]
+ *    [, "sweep": false]}			fds: memory[, pager]
+ *	The policy is the order of bulk pages, see policy.h. What the region has already is
+ *	taken over. Both may have "codec", "lz4" or "zstd": bulk pages may be packed so;
+ *	"session", the name of the migration in the log, and "debug": true, to log more.
+ *	It then enters its sandbox (sandbox.h), where it stays to its end.
+ *   {"type": "connection", "role": "urgent"|"bulk", "index": N, "token": HEX,
+ *    "tls": true|false, "name": NAME, "host": HOST}	fds: socket[, credentials if "tls"]
+ *	The prefaces were exchanged. The worker opens the connection (opening.h): a
+ *	new one replaces the old of its role and index once it is open. NAME is the other
+ *	side, for messages; HOST is the one whose certificate the source expects.
+ *   {"type": "sweep"}		destination only: the guest is here, all its pages may
+ *				be asked for
  *   {"type": "serve"}		source only: the guest is stopped, pages may be
  *				read from now on. Requests wait until then.
  *   {"type": "limit", "bandwidth": N}	destination only: bytes a second for the sweep,
  *				0 for no limit
+ *   {"type": "end"}		nobody needs what is here any more: leave with 0
  *
  * Worker to supervisor:
  *   {"type": "statistics", ...}	see below; on change, at most 5 a second,
  *				and right before "complete"
+ *   {"type": "open", "role": "urgent"|"bulk", "index": N}	a connection is in use
  *   {"type": "lost", "role": "urgent"|"bulk", "index": N, "error": TEXT}	a
- *				connection ended; the worker waits for another one
+ *				connection ended or could not be opened; the worker
+ *				waits for another one
  *   {"type": "complete"}	destination only: every page is present
  *   {"type": "failed", "error": TEXT}	cannot go on (start message or a file
  *				descriptor unusable); the worker then exits with 1
@@ -37,17 +46,30 @@
  * Fields of "statistics" (integers; bytes and microseconds):
  *   both sides: pages, bytes (payload of PAGES and PACKED frames), zero_pages,
  *     data_pages, packed_pages, packed_bytes (those of PACKED frames alone)
- *   source: urgent_requests, bulk_requests, urgent_pages, bulk_pages
+ *   source: urgent_requests, bulk_requests, urgent_pages, bulk_pages,
+ *     service_us: from reading an urgent request to handing the header of its answer
+ *     to the socket
  *   destination: present, faults, urgent_pages, bulk_pages, duplicate_pages,
- *     fault_us: {"count", "p50", "p99", "max"}  time from the first touch of a
- *     page to its declaration
+ *     prefetched_pages, wasted_pages (see policy.h),
+ *     fault_us: from the first touch of a page to its declaration, and its parts
+ *     (touch.h): queue_us, round_trip_us, install_us
+ *   What ends in _us is a histogram as statistics.h has it. The time in the network is
+ *   round_trip_us less service_us, as distributions (or sums), not for a single fault: no
+ *   clock is shared, and no time goes over the wire.
+ * The supervisor of each side adds connections_lost and workers_replaced.
  */
 #ifndef YAB_DAEMON_WORKER_H
 #define YAB_DAEMON_WORKER_H
 
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "channel.h"
+#include "codec.h"
+#include "security.h"
+#include "wire.h"
 
 /*
  * Starts /proc/self/exe --worker with a channel. Returns the child's pid, or -1
@@ -56,7 +78,35 @@
 pid_t yab_worker_spawn(struct event_base *base, yab_channel_cb cb, void *arg,
 		       struct yab_channel **channel);
 
+/* From now on workers are started with --no-sandbox. */
+void yab_worker_spawn_unconfined(void);
+/* A page connection for a worker. */
+struct yab_worker_connection {
+	enum yab_wire_role role;
+	unsigned int index;
+	bool tls;		/* what the prefaces agreed on */
+	enum yab_credentials_side side;
+	const uint8_t *token;
+	const char *name;
+	const char *host;	/* the source's side only */
+};
+
+/*
+ * Sends "connection", with credentials that are read for it. Borrows @fd. 0, or -1 with
+ * one line in @error.
+ */
+int yab_worker_connect(struct yab_channel *channel, const struct yab_worker_connection *connection,
+		       int fd, const struct yab_security *security, char *error,
+		       size_t error_size);
+
 /* main() of a worker: returns its exit status. */
-int yab_worker_main(void);
+int yab_worker_main(bool confined);
+
+/*
+ * "start", without its descriptors; NULL without memory. @side as above; a source's memory is
+ * a memory file. @policy (NULL: the default) and @sweep are the destination's.
+ */
+json_t *yab_worker_start_message(const char *side, const char *vm, uint64_t pages,
+				 enum yab_codec_kind codec, const char *policy, bool sweep);
 
 #endif /* YAB_DAEMON_WORKER_H */

@@ -4,12 +4,14 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "version.h"
@@ -17,7 +19,7 @@
 
 #define YABCTL_SOCKET	"/run/yabusame/control.sock"
 #define YABCTL_BAR	30
-#define YABCTL_BANDWIDTH_MAX	(1L << 30)	/* MiB a second */
+#define YABCTL_BANDWIDTH_MAX	1073741824L	/* MiB a second */
 
 /* Exit statuses. */
 #define YABCTL_FAILED	1
@@ -30,6 +32,7 @@ struct yabctl {
 	const char *codec;	/* by which it is compressed, or "none" */
 	bool json;
 	bool paused;
+	bool watch;
 	const char *operands[2];
 	FILE *stream;		/* to the daemon */
 	bool bar;		/* stderr is a terminal */
@@ -163,6 +166,41 @@ static void yabctl_row(const char *name, const char *value)
 	printf("  %-22s %s\n", name, value);
 }
 
+/* The mean of a histogram; the figures may be another host's: any numbers. */
+static json_int_t yabctl_mean(json_t *statistics, const char *name)
+{
+	json_t *histogram = json_object_get(statistics, name);
+	const json_int_t count = yabctl_number(histogram, "count");
+	const json_int_t sum = yabctl_number(histogram, "sum");
+
+	return count > 0 && sum > 0 ? sum / count : 0;
+}
+
+/* Where faults spend their time. Means, because these add up. */
+static void yabctl_parts(json_t *job)
+{
+	json_t *destination = json_object_get(job, "destination");
+	json_t *source = json_object_get(job, "source");
+	const json_int_t trip = yabctl_mean(destination, "round_trip_us");
+	const json_int_t service = yabctl_mean(source, "service_us");
+	char a[32], b[32], c[32], d[32], line[160];
+
+	if (!yabctl_number(json_object_get(destination, "queue_us"), "count"))
+		return;
+	yabctl_time(yabctl_mean(destination, "queue_us"), a, sizeof(a));
+	yabctl_time(trip > service ? trip - service : 0, b, sizeof(b));
+	yabctl_time(service, c, sizeof(c));
+	yabctl_time(yabctl_mean(destination, "install_us"), d, sizeof(d));
+	/* The destination's daemon knows nothing of the source's time. */
+	if (service)
+		snprintf(line, sizeof(line), "%s queue, %s network, %s source, %s install", a, b, c,
+			 d);
+	else
+		snprintf(line, sizeof(line), "%s queue, %s network and source, %s install", a, b,
+			 d);
+	yabctl_row("of that, on average", line);
+}
+
 static void yabctl_table(json_t *job)
 {
 	json_t *statistics = yabctl_statistics(job);
@@ -183,6 +221,13 @@ static void yabctl_table(json_t *job)
 			 yabctl_time(yabctl_number(fault, "p99"), b, sizeof(b)),
 			 yabctl_time(yabctl_number(fault, "max"), c, sizeof(c)));
 		yabctl_row("fault p50 / p99 / max", line);
+		yabctl_parts(job);
+	}
+	if (json_object_get(statistics, "prefetched_pages")) {
+		snprintf(line, sizeof(line), "%lld pages, %lld wasted",
+			 (long long)yabctl_number(statistics, "prefetched_pages"),
+			 (long long)yabctl_number(statistics, "wasted_pages"));
+		yabctl_row("prefetched", line);
 	}
 	if (statistics) {
 		yabctl_row("bytes of pages",
@@ -202,6 +247,27 @@ static void yabctl_table(json_t *job)
 	yabctl_row("total time", yabctl_time(yabctl_number(job, "total_us"), a, sizeof(a)));
 }
 
+/* One look of many: a line, or the bar on a terminal. */
+static void yabctl_show_look(struct yabctl *ctl, json_t *job)
+{
+	json_t *statistics = json_object_get(job, "destination");
+
+	if (ctl->json) {
+		json_dumpf(job, stdout, JSON_COMPACT);
+		putchar('\n');
+	} else if (ctl->bar) {
+		yabctl_progress(ctl, job);
+	} else {
+		printf("%s: phase %s, %lld of %lld pages there, %lld faults\n",
+		       yabctl_text(job, "vm"), yabctl_text(job, "phase"),
+		       (long long)yabctl_number(statistics, "present"),
+		       (long long)yabctl_number(job, "pages"),
+		       (long long)yabctl_number(statistics, "faults"));
+	}
+	/* Whoever reads a pipe wants it now. */
+	fflush(stdout);
+}
+
 static void yabctl_show_job(struct yabctl *ctl, json_t *answer)
 {
 	json_t *job = json_object_get(answer, "job");
@@ -209,7 +275,11 @@ static void yabctl_show_job(struct yabctl *ctl, json_t *answer)
 	bool outgoing = !strcmp(yabctl_text(job, "direction"), "outgoing");
 
 	if (ctl->json) {
-		yabctl_dump(job);
+		/* Of many, each has a line of its own. */
+		if (ctl->watch)
+			yabctl_show_look(ctl, job);
+		else
+			yabctl_dump(job);
 		return;
 	}
 	printf("%s: %s %s %s: %s", yabctl_text(job, "vm"), yabctl_text(job, "direction"),
@@ -288,7 +358,7 @@ static const struct yabctl_command yabctl_commands[] = {
 	  yabctl_request_migrate, yabctl_show_job },
 	{ "bandwidth", 2, "bandwidth VM MIB", yabctl_request_bandwidth, yabctl_show_nothing },
 	{ "list", 0, "list [--json]", yabctl_request_list, yabctl_show_list },
-	{ "jobinfo", 1, "jobinfo VM [--json]", yabctl_request_vm, yabctl_show_job },
+	{ "jobinfo", 1, "jobinfo VM [--json] [--watch]", yabctl_request_vm, yabctl_show_job },
 	{ "destroy", 1, "destroy VM", yabctl_request_vm, yabctl_show_nothing },
 	{ NULL, 0, NULL, NULL, NULL },
 };
@@ -309,6 +379,7 @@ static void yabctl_help(void)
 	       "                 (none)\n"
 	       "  --paused       leave the guest paused on the destination\n"
 	       "  --json         for machines\n"
+	       "  --watch        follow the migration until it ends\n"
 	       "  --version, --help\n"
 	       "\n"
 	       "DEST is a host that runs yabusamed and has a description of VM, too.\n",
@@ -377,9 +448,50 @@ static json_t *yabctl_ask(struct yabctl *ctl, json_t *request)
 		answer = NULL;
 	}
 	free(line);
-	yabctl_clear_bar(ctl);
+	if (!ctl->watch)
+		yabctl_clear_bar(ctl);
 	if (!answer)
 		fprintf(stderr, "yabctl: yabusamed ended before it answered: see its log\n");
+	return answer;
+}
+
+/* A request and its answer, which is not an error; NULL after a line on stderr. */
+static json_t *yabctl_exchange(struct yabctl *ctl, json_t *request)
+{
+	json_t *answer;
+
+	if (yabctl_connect(ctl) < 0)
+		return NULL;
+	answer = yabctl_ask(ctl, request);
+	fclose(ctl->stream);
+	if (!answer || json_is_true(json_object_get(answer, "ok")))
+		return answer;
+	yabctl_clear_bar(ctl);
+	fprintf(stderr, "yabctl: %s\n", yabctl_text(answer, "error"));
+	json_decref(answer);
+	return NULL;
+}
+
+/* Looks again and again at a job that is active. The last answer, or NULL. */
+static json_t *yabctl_watch(struct yabctl *ctl, json_t *request, json_t *answer)
+{
+	static const struct timespec pause = { .tv_sec = 1 };
+
+	while (answer) {
+		json_t *job = json_object_get(answer, "job");
+
+		if (strcmp(yabctl_text(job, "state"), "active"))
+			break;
+		yabctl_show_look(ctl, job);
+		if (ferror(stdout)) {
+			json_decref(answer);
+			return NULL;
+		}
+		json_decref(answer);
+		nanosleep(&pause, NULL);
+		answer = yabctl_exchange(ctl, request);
+	}
+	yabctl_clear_bar(ctl);
 	return answer;
 }
 
@@ -394,22 +506,22 @@ static int yabctl_run(struct yabctl *ctl, const struct yabctl_command *command)
 		return YABCTL_USAGE;
 	}
 	json_object_set_new(request, "command", json_string(command->name));
-	if (yabctl_connect(ctl) < 0)
-		goto err_request;
-	answer = yabctl_ask(ctl, request);
-	if (!answer)
-		goto err_stream;
-	if (json_is_true(json_object_get(answer, "ok"))) {
+	answer = yabctl_exchange(ctl, request);
+	if (ctl->watch)
+		answer = yabctl_watch(ctl, request, answer);
+	if (answer) {
+		json_t *job = json_object_get(answer, "job");
+
 		command->show(ctl, answer);
-		result = fflush(stdout) == EOF ? YABCTL_FAILED : 0;
-	} else {
-		fprintf(stderr, "yabctl: %s\n", yabctl_text(answer, "error"));
+		if (fflush(stdout) != EOF)
+			result = 0;
+		/* Who waited for a migration wants to know how it ended. */
+		if (ctl->watch && strcmp(yabctl_text(job, "state"), "completed")) {
+			fprintf(stderr, "yabctl: %s\n", yabctl_text(job, "error"));
+			result = YABCTL_FAILED;
+		}
 	}
 	json_decref(answer);
-
-err_stream:
-	fclose(ctl->stream);
-err_request:
 	json_decref(request);
 	return result;
 }
@@ -418,8 +530,8 @@ err_request:
 static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 {
 	enum {
-		SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, PAUSED, JSON, VERSION,
-		HELP,
+		SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, PAUSED, JSON, WATCH,
+		VERSION, HELP,
 	};
 	static const struct option options[] = {
 		{ "socket", required_argument, NULL, SOCKET },
@@ -429,6 +541,7 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 		{ "compress", required_argument, NULL, COMPRESS },
 		{ "paused", no_argument, NULL, PAUSED },
 		{ "json", no_argument, NULL, JSON },
+		{ "watch", no_argument, NULL, WATCH },
 		{ "version", no_argument, NULL, VERSION },
 		{ "help", no_argument, NULL, HELP },
 		{ NULL, 0, NULL, 0 },
@@ -477,6 +590,9 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 		case JSON:
 			ctl->json = true;
 			break;
+		case WATCH:
+			ctl->watch = true;
+			break;
 		case VERSION:
 			printf("yabctl %s\n", YAB_VERSION);
 			return 0;
@@ -502,6 +618,8 @@ int main(int argc, char **argv)
 	const struct yabctl_command *command = yabctl_commands;
 	int result, count;
 
+	/* A daemon that closes is an error to be told. */
+	signal(SIGPIPE, SIG_IGN);
 	result = yabctl_options(&ctl, argc, argv);
 	if (result >= 0)
 		return result;
@@ -513,6 +631,10 @@ int main(int argc, char **argv)
 		command++;
 	if (!command->name) {
 		fprintf(stderr, "yabctl: no command \"%s\": see yabctl --help\n", argv[optind]);
+		return YABCTL_USAGE;
+	}
+	if (ctl.watch && strcmp(command->name, "jobinfo")) {
+		fprintf(stderr, "yabctl: --watch goes with jobinfo only: see yabctl --help\n");
 		return YABCTL_USAGE;
 	}
 	count = argc - optind - 1;

@@ -4,9 +4,10 @@
  * to this header. All integers are little-endian.
  *
  * The source connects, for every connection, to the one port on which the
- * destination listens. A connection starts with a hello each way; after that
- * it carries frames: a header of YAB_WIRE_HEADER_SIZE bytes and a payload of
- * a length that is bounded by the frame's type.
+ * destination listens. A connection starts with a preface each way, in the clear; then,
+ * inside of TLS if the prefaces say so, a hello each way; after that it carries
+ * frames: a header of YAB_WIRE_HEADER_SIZE bytes and a payload of a length that is
+ * bounded by the frame's type.
  */
 #ifndef YABUSAME_WIRE_H
 #define YABUSAME_WIRE_H
@@ -14,11 +15,18 @@
 #define YAB_WIRE_MAGIC		"YABUSAME"	/* 8 bytes, without the NUL */
 #define YAB_WIRE_MAGIC_SIZE	8
 #define YAB_WIRE_VERSION	2
-#define YAB_WIRE_FEATURES	0ULL		/* none is defined yet */
+#define YAB_WIRE_TLS		1ULL		/* feature: TLS follows the prefaces */
 #define YAB_WIRE_PORT		7655
-#define YAB_WIRE_TOKEN_SIZE	16		/* names a session; from getrandom() */
+/*
+ * A session has two names, both from getrandom(): the route, which anybody may see and
+ * which only finds it, and the token, which is secret.
+ */
+#define YAB_WIRE_TOKEN_SIZE	16
 
-/* magic[8] version:u16 role:u16 index:u32 features:u64 token[16] */
+/*
+ * magic[8] version:u16 role:u16 index:u32 features:u64 token[16]; a preface has the
+ * route where a hello has the token.
+ */
 #define YAB_WIRE_HELLO_SIZE	40
 /* type:u16 flags:u16 length:u32 page:u64 count:u64 */
 #define YAB_WIRE_HEADER_SIZE	24

@@ -36,7 +36,7 @@ trace_start host2 handle_userfault
 start host1
 guest_says host1 'guest: tick=' 120 || bail "the guest does not boot"
 guest_goes_on host1 || bail "the guest does not run"
-guest_send host1 reset
+guest_command host1 reset "guest: reset" || bail "the guest does not answer"
 start host2 -incoming defer
 qmp_raw host2 '{"execute": "migrate-incoming", "arguments": {"uri": "tcp:0.0.0.0:4444"}}' >/dev/null
 qmp_raw host1 '{"execute": "migrate-set-parameters", "arguments": {"max-bandwidth": 12500000000}}' >/dev/null

@@ -4,10 +4,13 @@
 # lines.
 . "$(dirname "$0")/../migration/lib.sh"
 
+# As QEMU's own migration, with which this is compared.
+daemon_options=--plain
+
 trace_start host2 yab_region_wait
 set_up
 guest_goes_on host1 || bail "the guest does not run"
-guest_send host1 reset
+guest_command host1 reset "guest: reset" || bail "the guest does not answer"
 yabctl migrate $vm host2 --json >"$YAB_LAB_OUT/migrate.json" || bail "yabctl migrate failed"
 guest_goes_on host2 || bail "the guest does not run on host2"
 guest_final host2 || bail "wrong pages"

@@ -70,13 +70,16 @@ describe() {
 	JSON
 }
 
-# daemon SIDE: starts it on a port that is free, which goes to \$port
+# daemon SIDE [OPTION...]: starts it on ports that are free, which go to \$port and \$metrics
 daemon() {
+	mkdir -p "$work/$1/vms"
 	for _ in 1 2 3 4 5 6 7 8; do
 		port=$((20000 + RANDOM % 20000))
 		: >"$work/$1.log"
-		"$bin/yabusamed" --debug --listen "127.0.0.1:$port" --run-dir "$work/$1/run" \
-			--vm-dir "$work/$1/vms" 2>>"$work/$1.log" &
+		metrics=$((20000 + RANDOM % 20000))
+		"$bin/yabusamed" --debug --listen "${listen_on:-127.0.0.1}:$port" \
+			--metrics "127.0.0.1:$metrics" \
+			--run-dir "$work/$1/run" --vm-dir "$work/$1/vms" "${@:2}" 2>>"$work/$1.log" &
 		daemon_pid=$!
 		for _ in $(seq 100); do
 			grep -q 'listening on' "$work/$1.log" && break 2
@@ -132,6 +135,22 @@ refuses() {
 	fi
 }
 
+# certify HOST SUBJECT_ALT_NAME [DAYS]: a folder of certificates, of the CA of host1 and host2
+certify() {
+	mkdir "$work/tls/$1"
+	{
+		openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
+			-addext "subjectAltName=$2" -keyout "$work/tls/$1/server-key.pem" \
+			-out "$work/tls/request.pem" &&
+		openssl x509 -req -in "$work/tls/request.pem" -CA "$work/tls/ca-cert.pem" \
+			-CAkey "$work/tls/ca-key.pem" -days "${3:-9}" -copy_extensions copy \
+			-out "$work/tls/$1/server-cert.pem" &&
+		cp "$work/tls/ca-cert.pem" "$work/tls/$1" &&
+		cp "$work/tls/$1/server-cert.pem" "$work/tls/$1/client-cert.pem" &&
+		cp "$work/tls/$1/server-key.pem" "$work/tls/$1/client-key.pem"
+	} >"$work/openssl.log" 2>&1 || bail "$(cat "$work/openssl.log")"
+}
+
 # listener KIND: a stranger, whose port goes to \$port
 listener() {
 	: >"$work/port"
@@ -161,7 +180,7 @@ for vm in private memfd other; do
 done
 
 daemon a
-pid_a=$daemon_pid port_a=$port
+pid_a=$daemon_pid port_a=$port metrics_a=$metrics
 daemon b
 pid_b=$daemon_pid port_b=$port
 b=127.0.0.1:$port_b
@@ -210,8 +229,6 @@ refuses "a QEMU that refuses its command" "nonsense" on a start broken
 # The way to the destination.
 refuses "a host name that is unknown" "no-such-host.invalid" \
 	on a migrate plain no-such-host.invalid
-refuses "a host that cannot be reached" "cannot be reached" \
-	on a migrate plain 255.255.255.255:7655
 listener close
 closed=$port
 kill "$stranger_pid"
@@ -223,7 +240,7 @@ refuses "a peer that is no yabusamed" "is no yabusamed" on a migrate plain "127.
 listener close
 refuses "a peer that closes" "without a hello" on a migrate plain "127.0.0.1:$port"
 listener version
-refuses "another protocol version" "speaks protocol version 2, this host 1" \
+refuses "another protocol version" "speaks protocol version 3, this host 2" \
 	on a migrate plain "127.0.0.1:$port"
 listener silent
 refuses "a peer that is silent" "says nothing" on a migrate plain "127.0.0.1:$port"
@@ -252,7 +269,150 @@ refuses "a port in use" "cannot listen on" \
 	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --listen "$b"
 refuses "an address that is none" "cannot listen on\|is no ADDRESS" \
 	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --listen "256.1.1.1:x"
+refuses "a policy that is none" "forward=N" \
+	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --policy forward=-1
 refuses "an operand" "is no option" timeout 60 "$bin/yabusamed" now
+
+for address in 0.0.0.0:9464 192.0.2.1:9464 127.0.0.1 localhost:9464; do
+	refuses "metrics on $address" "give 127.0.0.1:PORT\|is no ADDRESS:PORT" \
+		timeout 60 "$bin/yabusamed" --run-dir "$work/c" --metrics "$address"
+done
+refuses "metrics on a port in use" "--metrics: cannot listen on" \
+	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --metrics "127.0.0.1:$port_b"
+refuses "a watch of what is no job" "goes with jobinfo" on a list --watch
+refuses "a watch without a job" "no migration" on a jobinfo nosuch --watch
+
+# http METHOD PATH: the answer of the first daemon
+http() {
+	exec 3<>"/dev/tcp/127.0.0.1/$metrics_a" || return
+	printf '%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n' "$1" "$2" >&3
+	timeout 60 tr -d '\r' <&3
+	exec 3>&-
+}
+
+# answers NAME PATTERN METHOD PATH: a line of the answer matches
+answers() {
+	local answer
+
+	answer=$(http "$3" "$4")
+	if grep -q -- "$2" <<<"$answer"; then
+		ok "$1"
+	else
+		not_ok "$1" "no \"$2\" in:" "${answer:0:1000}"
+	fi
+}
+
+answers "metrics" '^HTTP/1.1 200 ' GET /metrics
+answers "metrics as OpenMetrics" \
+	'^Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8$' GET /metrics
+answers "metrics to their end" '^# EOF$' GET /metrics
+answers "metrics of a migration that failed" \
+	'^yabusame_job_state{vm="sizes",direction="outgoing",yabusame_job_state="failed"} 1$' \
+	GET /metrics
+answers "another path than /metrics" '^HTTP/1.1 404 ' GET /
+answers "another method than GET" '^HTTP/1.1 405 ' POST /metrics
+for want in 'info sizes: migration to' 'warning sizes: migration to'; do
+	if grep -q "^yabusamed\[$pid_a\] $want" "$work/a.log"; then
+		ok "lines name their VM: $want"
+	else
+		not_ok "lines name their VM: $want" "$(tail -20 "$work/a.log")"
+	fi
+done
+
+# TLS: what is missing or wrong at the start.
+starts_not() {
+	refuses "$1" "$2" timeout 60 "$bin/yabusamed" --run-dir "$work/x/run" --vm-dir "$work/x/vms" \
+		"${@:3}"
+}
+
+"$root/tests/tls/make-certificates" "$work/tls" || bail "README's certificates"
+certify local "DNS:localhost,IP:127.0.0.1"
+mkdir -p "$work/x/vms"
+starts_not "--listen without certificates" "nonexistent/ca-cert.pem does not exist.*--plain" \
+	--listen 0.0.0.0:1 --tls-dir "$work/nonexistent"
+if [ ! -e /etc/pki/yabusame ] && [ ! -e /etc/pki/qemu ]; then
+	starts_not "--listen without any certificates" "/etc/pki/yabusame/ca-cert.pem does not exist" \
+		--listen 0.0.0.0:1
+fi
+cp -r "$work/tls/local" "$work/tls/spoiled"
+rm "$work/tls/spoiled/server-key.pem"
+starts_not "--listen without a key" "server-key.pem does not exist" \
+	--listen 0.0.0.0:1 --tls-dir "$work/tls/spoiled"
+cp "$work/tls/host1/server-key.pem" "$work/tls/spoiled"
+starts_not "a key of another certificate" "server-key.pem is not the key of server-cert.pem" \
+	--listen 0.0.0.0:1 --tls-dir "$work/tls/spoiled"
+cp "$work/tls/local/server-key.pem" "$work/tls/spoiled"
+chmod 644 "$work/tls/spoiled/server-key.pem"
+starts_not "a key that others can read" "chmod 0600 .*server-key.pem" \
+	--listen 0.0.0.0:1 --tls-dir "$work/tls/spoiled"
+starts_not "an empty --allow" "is no name" --allow ""
+
+# And between two daemons. A destination that is reached says that it has no description.
+"$root/tests/tls/make-certificates" "$work/foreign" || bail "README's certificates"
+daemon dest --tls-dir "$work/tls/local"
+port_dest=$port
+daemon host2 --tls-dir "$work/tls/host2"
+port_host2=$port
+daemon foreign --tls-dir "$work/foreign/host2"
+port_foreign=$port
+daemon picky --tls-dir "$work/tls/local" --allow "host[3-9]" --allow "CN=nobody"
+port_picky=$port
+daemon lax --plain
+port_lax=$port
+daemon src --tls-dir "$work/tls/host1"
+describe src tls 32M
+on src start tls || bail "cannot start tls"
+
+refuses "TLS, both sides good" "tls.json does not exist" on src migrate tls "127.0.0.1:$port_dest"
+refuses "the same by name" "tls.json does not exist" on src migrate tls "localhost:$port_dest"
+refuses "a host that cannot be reached" "cannot be reached" \
+	on src migrate tls 255.255.255.255:7655
+refuses "another host's certificate" "is not for \"127.0.0.1\"" \
+	on src migrate tls "127.0.0.1:$port_host2"
+refuses "another CA" "is of another CA" on src migrate tls "127.0.0.1:$port_foreign"
+refuses "not among those allowed" "does not let this host in" \
+	on src migrate tls "127.0.0.1:$port_picky"
+refuses "TLS to a --plain one" "does not take TLS" on src migrate tls "127.0.0.1:$port_lax"
+refuses "plain within a host" "plain.json does not exist" \
+	on a migrate plain "127.0.0.1:$port_dest"
+mv "$work/tls/host1" "$work/tls/host1.away"
+refuses "certificates that went away" "host1/client-cert.pem does not exist\|ca-cert.pem does not" \
+	on src migrate tls "127.0.0.1:$port_dest"
+mv "$work/tls/host1.away" "$work/tls/host1"
+refuses "and came back" "tls.json does not exist" on src migrate tls "127.0.0.1:$port_dest"
+listener plain
+refuses "a peer that strips TLS off" "does not take TLS" on src migrate tls "127.0.0.1:$port"
+listener tls
+refuses "a peer that insists on TLS" "takes only TLS" on a migrate plain "127.0.0.1:$port"
+listener tls
+refuses "a peer that is silent in TLS" "goes silent" on src migrate tls "127.0.0.1:$port"
+for want in "foreign: unknown ca\|does not know the CA" "picky: is not among those that --allow" \
+	"lax: refused the control connection.*no certificates here"; do
+	if grep -q -- "${want#*: }" "$work/${want%%: *}.log"; then
+		ok "the log of ${want%%: *} tells"
+	else
+		not_ok "the log of ${want%%: *} tells" "$(tail -3 "$work/${want%%: *}.log")"
+	fi
+done
+
+# From another host, as it were.
+outside=$(ip -4 -o address show scope global 2>/dev/null | awk '{ sub("/.*", "", $4); print $4; exit }')
+if [ -n "$outside" ] && [ ! -e /etc/pki/yabusame ] && [ ! -e /etc/pki/qemu ]; then
+	listen_on=$outside daemon outer --tls-dir "$work/tls/local"
+	port_outer=$port
+	refuses "no certificates, to another host" "/etc/pki/yabusame/ca-cert.pem does not exist" \
+		on a migrate plain "$outside:$port_outer"
+	daemon careless --plain
+	describe careless careless 32M
+	on careless start careless || bail "cannot start careless"
+	refuses "--plain to a host that takes TLS" "takes only TLS" \
+		on careless migrate careless "$outside:$port_outer"
+	listen_on=$outside daemon open --plain
+	refuses "--plain on both" "careless.json does not exist" \
+		on careless migrate careless "$outside:$port"
+else
+	skip "another host" "this one has no address, or certificates"
+fi
 
 # Strangers at the destination's port change nothing.
 for what in garbage magic token frame version; do
@@ -260,13 +420,58 @@ for what in garbage magic token frame version; do
 done
 refuses "strangers, then a migration" "undescribed.json" on a migrate undescribed "$b"
 for want in "is no yabusamed" "without a hello" "belongs to no migration" \
-	"speaks protocol version 2"; do
+	"speaks protocol version 3"; do
 	if grep -q "$want" "$work/b.log"; then
 		ok "the log tells: $want"
 	else
 		not_ok "the log tells: $want" "$(tail -20 "$work/b.log")"
 	fi
 done
+
+# Crowds of them: bounded in number, memory and time, and nobody else's way is barred.
+resident() { awk '/^VmRSS/ { print $2 }' "/proc/$pid_b/status"; }
+open_files() { find "/proc/$pid_b/fd" -mindepth 1 | wc -l; }
+
+# until_files NUMBER: 1 if there are still more after a minute
+until_files() {
+	for _ in $(seq 600); do
+		[ "$(open_files)" -gt "$1" ] || return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+until_files 20 || bail "descriptors are left of what was before: $(ls -l "/proc/$pid_b/fd")"
+files=$(open_files)
+memory=$(resident)
+for what in silent half drip call; do
+	coproc "$stranger" crowd "$port_b" $what 200
+	crowd_pid=$!
+	children+=("$crowd_pid")
+	read -r made <&"${COPROC[0]}"
+	[ "$made" = made ] || bail "no crowd"
+	many=$(open_files)
+	refuses "200 strangers ($what), and a migration" "undescribed.json" \
+		on a migrate undescribed "$b"
+	[ "$((many - files))" -le 40 ] &&
+		ok "at most 40 of 200 strangers ($what) are kept" ||
+		not_ok "at most 40 of 200 strangers ($what) are kept" "$((many - files))"
+	if [ $what = drip ]; then
+		# 10 s for a whole hello, however its bytes come.
+		until_files "$files" && ok "a slow hello has an end" ||
+			not_ok "a slow hello has an end" "$(open_files) descriptors, $files before"
+	fi
+	exec {crowd_in}>&"${COPROC[1]}"
+	eval "exec ${COPROC[1]}>&-"
+	exec {crowd_in}>&-
+	wait "$crowd_pid"
+done
+until_files "$files" && ok "no descriptors are left of the crowds" ||
+	not_ok "no descriptors are left of the crowds" "$(open_files), $files before"
+grown=$(($(resident) - memory))
+[ $grown -lt 4096 ] && ok "memory is bounded" || not_ok "memory is bounded" "grew by $grown KiB"
+lines=$(grep -c 'warning: \(dropped\|refused\)' "$work/b.log")
+[ "$lines" -lt 10 ] && ok "the log is not filled" || not_ok "the log is not filled" "$lines lines"
 
 # An end that leaves VMs alone.
 kill "$pid_a"

@@ -325,22 +325,25 @@ void fake_qemu_exit(void)
 
 struct yab_handshake *__wrap_yab_handshake_connect(struct event_base *base, struct evdns_base *dns,
 						   const struct yab_address *address,
+						   const struct yab_security *security,
 						   enum yab_wire_role role, unsigned int index,
-						   const uint8_t *token, int timeout_ms,
+						   const uint8_t *route, int timeout_ms,
 						   yab_handshake_cb cb, void *arg);
 struct yab_handshake *__wrap_yab_handshake_connect(struct event_base *base, struct evdns_base *dns,
 						   const struct yab_address *address,
+						   const struct yab_security *security,
 						   enum yab_wire_role role, unsigned int index,
-						   const uint8_t *token, int timeout_ms,
+						   const uint8_t *route, int timeout_ms,
 						   yab_handshake_cb cb, void *arg)
 {
 	int theirs;
 
 	(void)dns;
+	(void)security;
 	fake_close(&fake_hosts[role]);
 	fuzz_pair(SOCK_STREAM, &fake_hosts[role], &theirs);
-	return yab_handshake_offer(base, theirs, address->text, role, index, token, timeout_ms,
-				   cb, arg);
+	return yab_handshake_offer(base, theirs, address->text, false, role, index, route,
+				   timeout_ms, cb, arg);
 }
 
 int fake_host(enum yab_wire_role role)

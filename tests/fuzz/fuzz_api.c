@@ -101,10 +101,12 @@ static void try_daemon(struct fuzz_input *input)
 	supervisor.base = fuzz_base();
 	supervisor.vms = yab_vms_new(supervisor.base, folder, folder);
 	supervisor.jobs = yab_jobs_new();
-	supervisor.incomings = yab_incomings_new();
+	supervisor.incomings = yab_incomings_new(NULL);
+	yab_callers_init(&supervisor);
 	supervisor.outgoings = yab_outgoings_new();
 	fuzz_check(yab_vms_add(supervisor.vms, "vm", YAB_VM_GONE, error, sizeof(error)), "%s",
 		   error);
+	supervisor.group = (gid_t)-1;
 	api = yab_api_new(&supervisor, error, sizeof(error));
 	fuzz_check(api, "%s", error);
 	while (input->left) {

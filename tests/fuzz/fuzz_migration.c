@@ -87,11 +87,14 @@ static const char * const worker_messages[] = {
 	"{\"type\": \"lost\", \"role\": \"urgent\", \"error\": \"gone\"}",
 	"{\"type\": \"lost\", \"role\": \"bulk\"}",
 	"{\"type\": \"failed\", \"error\": \"cannot\"}",
+	"{\"type\": \"open\", \"role\": \"urgent\", \"index\": 0}",
+	"{\"type\": \"open\", \"role\": \"bulk\", \"index\": 0}",
 };
 
 static struct yab_supervisor supervisor;
 static bool leaving_vm;		/* the source's side */
 /* The sources' ends of control connections. */
+static const struct yab_origin origin = { .name = "host1" };
 static int callers[CALLERS];
 static int current, made;
 /* What the source has called, and was told. */
@@ -252,6 +255,7 @@ static void send_hello(struct fuzz_input *input, int fd, enum yab_wire_role role
 /* As main.c does it. */
 static void on_stranger(int fd, const struct yab_wire_hello *hello, const char *error, void *arg)
 {
+	char text[YAB_WIRE_ERROR_MAX] = "";
 	bool *there = arg;
 
 	*there = true;
@@ -260,11 +264,11 @@ static void on_stranger(int fd, const struct yab_wire_hello *hello, const char *
 		return;
 	}
 	if (hello->role != YAB_WIRE_CONTROL)
-		yab_incomings_connection(supervisor.incomings, fd, hello, "host1");
-	else if (yab_handshake_answer(fd, YAB_WIRE_CONTROL) < 0)
+		yab_incomings_connection(supervisor.incomings, fd, hello, &origin);
+	else if (yab_handshake_answer(fd, YAB_WIRE_CONTROL, false) < 0)
 		close(fd);
-	else
-		yab_caller_new(&supervisor, fd, "host1");
+	else if (yab_caller_new(&supervisor, fd, false, &origin, text, sizeof(text)) < 0)
+		fuzz_check_line(text);
 }
 
 /* A connection to the destination, or from the source an answer to one of its own. */
@@ -278,6 +282,10 @@ static void greet(struct fuzz_input *input, enum yab_wire_role role)
 	if (leaving_vm) {
 		if (fake_host(role) >= 0)
 			send_hello(input, fake_host(role), role, how);
+		fuzz_settle(supervisor.base);
+		/* The preface, and where nothing comes between also the hello. */
+		if (role == YAB_WIRE_CONTROL && fake_host(role) >= 0 && how < 200)
+			send_hello(input, fake_host(role), role, how);
 		return;
 	}
 	fuzz_pair(SOCK_STREAM, &ours, &theirs);
@@ -286,6 +294,10 @@ static void greet(struct fuzz_input *input, enum yab_wire_role role)
 	fuzz_check(handshake, "no handshake");
 	send_hello(input, ours, role, how);
 	fuzz_settle(supervisor.base);
+	if (role == YAB_WIRE_CONTROL && how < 200) {
+		send_hello(input, ours, role, how);
+		fuzz_settle(supervisor.base);
+	}
 	if (!there)
 		yab_handshake_cancel(handshake);
 	if (role != YAB_WIRE_CONTROL) {
@@ -487,7 +499,9 @@ static void begin(uint8_t how)
 	supervisor.base = fuzz_base();
 	supervisor.vms = yab_vms_new(supervisor.base, fuzz_folder(), fuzz_folder());
 	supervisor.jobs = yab_jobs_new();
-	supervisor.incomings = yab_incomings_new();
+	supervisor.group = (gid_t)-1;
+	yab_callers_init(&supervisor);
+	supervisor.incomings = yab_incomings_new(NULL);
 	supervisor.outgoings = yab_outgoings_new();
 	leaving_vm = how % 2;
 	current = 0;
@@ -512,6 +526,7 @@ static void end(void)
 	fuzz_settle(supervisor.base);
 	yab_outgoings_free(supervisor.outgoings);
 	yab_incomings_free(supervisor.incomings);
+	yab_callers_free(&supervisor);
 	yab_jobs_free(supervisor.jobs);
 	yab_vms_free(supervisor.vms);
 	for (int i = 0; i < CALLERS; i++)

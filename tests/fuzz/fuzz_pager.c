@@ -365,7 +365,7 @@ static void connect_pager(struct yab_pager *pager, struct link *link)
 
 	disconnect(link);
 	fuzz_pair(SOCK_STREAM, &link->fd, &theirs);
-	fuzz_check(!yab_pager_connect(pager, link->role, 0, theirs) || failures, "no connection");
+	fuzz_check(!yab_pager_connect(pager, link->role, 0, theirs, NULL) || failures, "no connection");
 }
 
 static void touch(struct fuzz_input *input, int kernel)
@@ -451,7 +451,8 @@ static struct yab_pager *make_pager(struct event_base *base, int pager_fd)
 
 	completions = 0;
 	failures = 0;
-	pager = yab_pager_new(base, "fuzz", memory_fd, pager_fd, pages, &ops, NULL);
+	pager = yab_pager_new(base, "fuzz", memory_fd, pager_fd, pages, NULL, &ops,
+			      NULL);
 	fuzz_check(pager, "no pager");
 	fuzz_check(!yab_pager_unpack(pager, kind), "no codec");
 	fuzz_check(!yab_pager_start(pager), "not started");

@@ -33,8 +33,10 @@ static const char * const messages[] = {
 	"{\"type\": \"start\", \"side\": \"source\", \"vm\": \"vm\", \"pages\": 64}",
 	"{\"type\": \"start\", \"side\": \"destination\", \"vm\": \"vm\", \"pages\": 64}",
 	"{\"type\": \"start\", \"side\": \"destination\", \"vm\": \"vm\", \"pages\": 65}",
-	"{\"type\": \"connection\", \"role\": \"urgent\"}",
-	"{\"type\": \"connection\", \"role\": \"bulk\"}",
+	"{\"type\": \"connection\", \"role\": \"urgent\", \"index\": 0, \"token\": "
+	"\"00112233445566778899aabbccddeeff\", \"tls\": false, \"name\": \"host1\"}",
+	"{\"type\": \"connection\", \"role\": \"bulk\", \"index\": 0, \"token\": "
+	"\"00112233445566778899aabbccddeeff\", \"tls\": false, \"name\": \"host1\"}",
 	"{\"type\": \"serve\"}",
 	"{\"type\": \"start\", \"side\": \"source\", \"vm\": \"vm\", \"pages\": 64, "
 	"\"kind\": \"image\", \"codec\": \"lz4\"}",
@@ -49,7 +51,7 @@ static const char * const messages[] = {
 
 static int memory_fd = -1;
 
-/* A socket with frames for either side in it, whose other end is closed. */
+/* A socket with a hello and frames for either side in it, whose other end is closed. */
 static int make_connection(struct fuzz_input *input)
 {
 	struct yab_wire_header header = {
@@ -57,12 +59,20 @@ static int make_connection(struct fuzz_input *input)
 		.page = fuzz_byte(input) % (PAGES + 1),
 		.count = fuzz_byte(input) % (PAGES + 1),
 	};
-	uint8_t bytes[YAB_WIRE_HEADER_SIZE];
+	const struct yab_wire_hello hello = {
+		.version = YAB_WIRE_VERSION,
+		.role = YAB_WIRE_URGENT + fuzz_byte(input) % 2,
+		.token = { 0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77,
+			   0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff },
+	};
+	uint8_t greeting[YAB_WIRE_HELLO_SIZE], bytes[YAB_WIRE_HEADER_SIZE];
 	int ours, theirs;
 
 	if (header.type == YAB_WIRE_PAGES)
 		header.length = (uint32_t)(header.count * FUZZ_PAGE);
 	fuzz_pair(SOCK_STREAM, &ours, &theirs);
+	yab_wire_hello_encode(greeting, &hello);
+	fuzz_send(ours, greeting, sizeof(greeting));
 	yab_wire_header_encode(bytes, &header);
 	fuzz_send(ours, bytes, sizeof(bytes));
 	close(ours);
@@ -210,7 +220,7 @@ static void try_worker(struct fuzz_input *input)
 	for (int i = 0; i < 3; i++)
 		sigaction(signals[i], NULL, &old[i]);
 	prctl(PR_GET_NAME, name);
-	yab_worker_main();
+	yab_worker_main(false);
 	prctl(PR_SET_NAME, name);
 	for (int i = 0; i < 3; i++)
 		sigaction(signals[i], &old[i], NULL);

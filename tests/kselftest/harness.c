@@ -35,12 +35,14 @@ static void tap_alarm(int signal)
 
 void tap_start(unsigned int tests, unsigned int seconds)
 {
+	const char *patience = getenv("YAB_PATIENCE");
+
 	page_size = sysconf(_SC_PAGESIZE);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	tap_planned = tests;
 	printf("TAP version 13\n1..%u\n", tests);
 	signal(SIGALRM, tap_alarm);
-	alarm(seconds);
+	alarm(seconds * (patience ? strtoul(patience, NULL, 10) : 1));
 }
 
 static void tap_line(const char *verdict, const char *directive, const char *format, va_list args)

@@ -20,7 +20,10 @@
 #define MADV_COLLAPSE 25
 #endif
 
-/* TAP: prints the plan; a test that hangs is ended after @seconds. */
+/*
+ * TAP: prints the plan; a test that hangs is ended after @seconds, times $YAB_PATIENCE: on
+ * an emulated and instrumented kernel nothing but a long wait tells slow from stuck.
+ */
 void tap_start(unsigned int tests, unsigned int seconds);
 void tap_ok(bool ok, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void tap_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));

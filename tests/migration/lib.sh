@@ -21,14 +21,14 @@ tap_count=0 tap_failed=0
 # ok WHAT COMMAND...: a test point, true if COMMAND is
 ok()
 {
-	local what=$1
+	local what=$1 guest_said=''
 	shift
 
 	tap_count=$((tap_count + 1))
 	if "$@"; then
 		echo "ok $tap_count - $what"
 	else
-		echo "not ok $tap_count - $what"
+		echo "not ok $tap_count - $what${guest_said:+ ($guest_said)}"
 		tap_failed=$((tap_failed + 1))
 	fi
 }
@@ -65,10 +65,11 @@ show_logs()
 
 # --- waiting for states ------------------------------------------------------------
 
-# until SECONDS COMMAND...: asks again until it is true; the seconds bound a failure
+# until SECONDS COMMAND...: asks again until it is true; the seconds, times YAB_PATIENCE,
+# bound a failure
 until_true()
 {
-	local end=$((SECONDS + $1))
+	local end=$((SECONDS + $1 * ${YAB_PATIENCE:-1}))
 	shift
 
 	until "$@"; do
@@ -79,12 +80,25 @@ until_true()
 
 # --- hosts, daemons, the VM -----------------------------------------------------------
 
+# $daemon_options are options for both daemons.
+#
+# Certificates of both hosts, made once, to where the daemon looks for them.
+certificates_install()
+{
+	local host=$1 made=$YAB_LAB_OUT/tls
+
+	[[ -e $made ]] || "$YAB_ROOT/tests/tls/make-certificates" "$made" || bail "no certificates"
+	on "$host" sh -c "mkdir -p /etc/pki && rm -rf /etc/pki/yabusame &&
+		cp -r $made/$host /etc/pki/yabusame" || bail "$host: cannot install certificates"
+}
+
 daemon_start()
 {
 	local host=$1
 
+	certificates_install "$host"
 	on "$host" setsid sh -c \
-		"exec yabusamed --listen 0.0.0.0 </dev/null >>$YAB_LAB_OUT/yabusamed.$host 2>&1 &"
+		"exec yabusamed --listen 0.0.0.0 ${daemon_options:-} </dev/null >>$YAB_LAB_OUT/yabusamed.$host 2>&1 &"
 	until_true 10 grep -q "listening on" "$YAB_LAB_OUT/yabusamed.$host" ||
 		bail "$host: yabusamed does not start"
 }
@@ -157,9 +171,20 @@ guest_says()
 	until_true "${3:-30}" on "$1" grep -qE "$2" "$console"
 }
 
-guest_send()
+# guest_command HOST WORD PATTERN: types a command, true once the console answers with one
+# more line like PATTERN. The line is held until then: when the other end hangs up, QEMU
+# drops what the guest has not taken yet.
+guest_command()
 {
-	on "$1" sh -c "echo $2 | socat -u - UNIX-CONNECT:$serial"
+	local tries=$((600 * ${YAB_PATIENCE:-1}))
+
+	on "$1" sh -c "before=\$(grep -caE '$3' $console); tries=0
+		answered() { [ \$(grep -caE '$3' $console) -gt \$before ]; }
+		{
+			echo $2
+			until answered || [ \$((tries += 1)) -gt $tries ]; do sleep 0.1; done
+		} | socat -u - UNIX-CONNECT:$serial
+		answered"
 }
 
 # guest_line HOST: the newest tick line that is whole
@@ -199,9 +224,13 @@ guest_is_right()
 # The guest's last word on its memory: every page checked, none wrong.
 guest_final()
 {
-	guest_send "$1" final
-	guest_says "$1" '^guest: final pages=[0-9]+ wrong=' 60 &&
-		on "$1" grep -qaE '^guest: final pages=[1-9][0-9]* wrong=0' "$console"
+	if guest_command "$1" final 'guest: final pages=[0-9]+ wrong='; then
+		guest_said=$(on "$1" grep -aE 'guest: (final|WRONG)' "$console" | tr -d '\r' | tail -n 1)
+		[[ $guest_said =~ 'guest: final pages='[1-9][0-9]*' wrong=0'$ ]]
+	else
+		guest_said="no answer after '$(guest_line "$1")'"
+		return 1
+	fi
 }
 
 # --- figures ---------------------------------------------------------------------------

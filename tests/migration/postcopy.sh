@@ -10,6 +10,12 @@ guest_goes_on host1 || bail "the guest does not run"
 yabctl migrate $vm host2 --json >"$YAB_LAB_OUT/migrate.json"
 ok "yabctl migrate succeeds" test $? = 0
 ok "the source's QEMU is gone" until_true 10 no_qemu host1
+ok "urgent pages came over TLS" grep -q "urgent connection 0 of host2:7655: TLS 1.3" \
+	"$YAB_LAB_OUT/yabusamed.host1"
+ok "and bulk ones" grep -q "bulk connection 0 of host2:7655: TLS 1.3" "$YAB_LAB_OUT/yabusamed.host1"
+ok "the kernel encrypts them" test 2 = \
+	"$(grep -c "connection 0 of host2:7655: TLS 1.3, .*kernel TLS: sends" "$YAB_LAB_OUT/yabusamed.host1")"
+grep -h "kernel TLS" "$YAB_LAB_OUT"/yabusamed.host[12] | sed 's/^/# /'
 ok "the guest runs on host2" guest_goes_on host2
 ok "and found no wrong page" guest_is_right host2
 ok "it waited for pages" test "$(on host2 cat /sys/class/yabusame/$vm/faults)" -gt 0

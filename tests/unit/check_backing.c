@@ -253,7 +253,7 @@ START_TEST(taken_away)
 	backing = NULL;
 	ck_assert_ptr_nonnull(source);
 	script_pair(&ours, &theirs);
-	ck_assert_int_eq(yab_source_connect(source, YAB_WIRE_URGENT, 0, theirs), 0);
+	ck_assert_int_eq(yab_source_connect(source, YAB_WIRE_URGENT, 0, theirs, NULL), 0);
 	yab_source_serve(source);
 	script_send_header(ours, YAB_WIRE_REQUEST, 0, PATTERN, 8);
 	script_settle(base);

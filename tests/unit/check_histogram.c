@@ -87,6 +87,36 @@ START_TEST(against_sorted)
 }
 END_TEST
 
+/* Each value counts in the first bucket that ends above it. */
+START_TEST(coarse)
+{
+	uint64_t counts[YAB_HISTOGRAM_COARSE], want[YAB_HISTOGRAM_COARSE] = { 0 };
+	uint64_t sum = 0, count = 0;
+
+	yab_histogram_reset(&histogram);
+	for (uint64_t value = 1; value < 1ULL << 45; value *= 2) {
+		for (int step = -1; step <= 1; step++) {
+			const uint64_t exact = value + (uint64_t)step;
+			int i = 0;
+
+			while (i < YAB_HISTOGRAM_COARSE - 1 &&
+			       exact >= 1ULL << (YAB_HISTOGRAM_COARSE_FIRST + i))
+				i++;
+			want[i]++;
+			sum += exact;
+			count++;
+			yab_histogram_record(&histogram, exact);
+		}
+	}
+	ck_assert_uint_gt(count, 100);
+	ck_assert_uint_eq(histogram.sum, sum);
+	ck_assert_uint_eq(histogram.count, count);
+	yab_histogram_coarse(&histogram, counts);
+	for (int i = 0; i < YAB_HISTOGRAM_COARSE; i++)
+		ck_assert_uint_eq(counts[i], want[i]);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("histogram");
@@ -95,6 +125,7 @@ int main(void)
 	tcase_add_test(tcase, empty);
 	tcase_add_loop_test(tcase, one_value, 0, 13);
 	tcase_add_test(tcase, precision);
+	tcase_add_test(tcase, coarse);
 	tcase_add_loop_test(tcase, against_sorted, 0, 9);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);

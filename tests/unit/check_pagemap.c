@@ -64,6 +64,33 @@ static void compare_next_idle(const struct yab_pagemap *map, const struct model 
 	ck_assert_uint_eq(count, want);
 }
 
+static void compare_idle_within(const struct yab_pagemap *map, const struct model *model,
+				uint64_t from, uint64_t end, uint64_t limit)
+{
+	uint64_t page = 0, count = 0, first = from, last = end, want = 0;
+
+	while (first < end && !model_is_idle(&model[first]))
+		first++;
+	if (first == end) {
+		ck_assert(!yab_pagemap_first_idle(map, from, end, limit, &page, &count));
+		ck_assert(!yab_pagemap_last_idle(map, from, end, limit, &page, &count));
+		return;
+	}
+	while (first + want < end && want < limit && model_is_idle(&model[first + want]))
+		want++;
+	ck_assert(yab_pagemap_first_idle(map, from, end, limit, &page, &count));
+	ck_assert_uint_eq(page, first);
+	ck_assert_uint_eq(count, want);
+	while (!model_is_idle(&model[last - 1]))
+		last--;
+	want = 1;
+	while (want < limit && last - want > from && model_is_idle(&model[last - want - 1]))
+		want++;
+	ck_assert(yab_pagemap_last_idle(map, from, end, limit, &page, &count));
+	ck_assert_uint_eq(page, last - want);
+	ck_assert_uint_eq(count, want);
+}
+
 static void compare_next_unmet(struct yab_pagemap *map, const struct model *model, int role,
 			       uint64_t limit)
 {
@@ -134,6 +161,8 @@ START_TEST(against_model)
 		compare(&map, model);
 		compare_next_idle(&map, model, script_random(&state) % (pages + 1),
 				  1 + script_random(&state) % 100);
+		compare_idle_within(&map, model, page, page + count,
+				    1 + script_random(&state) % 200);
 		compare_next_unmet(&map, model, role, 1 + script_random(&state) % 100);
 	}
 	yab_pagemap_release(&map);

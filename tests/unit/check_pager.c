@@ -108,15 +108,29 @@ static const struct yab_pager_ops ops = {
 
 static int pager_fd;
 
+static void make_pager(void)
+{
+	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, "sweep", &ops, &lost);
+	ck_assert_ptr_nonnull(pager);
+	statistics = yab_pager_statistics(pager);
+}
+
+/* Another worker takes over, with the first @present pages; it is not started yet. */
+static void replace_pager(uint64_t present)
+{
+	yab_pager_free(pager);
+	present_from = 0;
+	present_end = present;
+	make_pager();
+}
+
 static void setup(void)
 {
 	script_memory_make(&memory, PAGES);
 	base = script_base();
 	script_pair(&kernel, &pager_fd);
 	ck_assert_int_eq(evutil_make_socket_nonblocking(pager_fd), 0);
-	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, &ops, &lost);
-	ck_assert_ptr_nonnull(pager);
-	statistics = yab_pager_statistics(pager);
+	make_pager();
 	ck_assert_int_eq(yab_pager_start(pager), 0);
 }
 
@@ -141,7 +155,7 @@ static void connect_pager(enum yab_wire_role role)
 	if (*ours >= 0)
 		close(*ours);
 	script_pair(ours, &theirs);
-	ck_assert_int_eq(yab_pager_connect(pager, role, 0, theirs), 0);
+	ck_assert_int_eq(yab_pager_connect(pager, role, 0, theirs, NULL), 0);
 	script_settle(base);
 }
 
@@ -220,6 +234,25 @@ static size_t make_frame(uint8_t *bytes, uint64_t page, uint64_t count)
 	return YAB_WIRE_HEADER_SIZE + count * SCRIPT_PAGE;
 }
 
+/* Before the commit the bulk connection only helps out. */
+START_TEST(sweeps_when_told)
+{
+	yab_pager_sweep(pager, false);
+	connect_pager(YAB_WIRE_BULK);
+	script_expect_silence(bulk);
+	script_send(kernel, &(struct yab_fault){ .page = 7, .time_ns = 1 },
+		    sizeof(struct yab_fault));
+	script_settle(base);
+	script_expect_request(bulk, 7, 1);
+	script_expect_silence(bulk);
+	script_send_pages(bulk, 7, 1, SEED);
+	script_settle(base);
+	yab_pager_sweep(pager, true);
+	script_settle(base);
+	expect_window(8);
+}
+END_TEST
+
 START_TEST(urgent_while_bulk_is_stuck)
 {
 	connect_pager(YAB_WIRE_URGENT);
@@ -236,7 +269,7 @@ START_TEST(urgent_while_bulk_is_stuck)
 	ck_assert_uint_eq(statistics->faults, 1);
 	ck_assert_uint_eq(statistics->urgent_pages, 1);
 	ck_assert_uint_eq(statistics->present, 1);
-	ck_assert_uint_eq(yab_pager_latency(pager)->count, 1);
+	ck_assert_uint_eq(yab_pager_latency(pager, YAB_WAIT_FAULT)->count, 1);
 	script_expect_silence(bulk);
 }
 END_TEST
@@ -469,6 +502,34 @@ START_TEST(sweep_follows_faults)
 	/* Up to the page that is asked for already. */
 	script_expect_request(bulk, WINDOW + RUN, RUN);
 	script_expect_request(bulk, 991, 9);
+}
+END_TEST
+
+/* The default policy: around the page touched, ahead of who walks, and counted. */
+START_TEST(prefetch_is_counted)
+{
+	struct script_memory other;
+
+	yab_pager_free(pager);
+	script_memory_make(&other, PAGES);
+	pager = yab_pager_new(base, "test", other.fd, pager_fd, PAGES, NULL, &ops, &lost);
+	ck_assert_ptr_nonnull(pager);
+	statistics = yab_pager_statistics(pager);
+	ck_assert_int_eq(yab_pager_start(pager), 0);
+	fault(1000);
+	fault(1001);
+	script_settle(base);
+	ck_assert_uint_eq(statistics->prefetched_pages, 0);
+	connect_pager(YAB_WIRE_BULK);
+	/* What is waited for first, then what is behind. */
+	script_expect_request(bulk, 1000, 2);
+	expect_survey(bulk, 0);
+	script_expect_request(bulk, 1002, 8);
+	ck_assert_uint_eq(statistics->prefetched_pages, 8);
+	ck_assert_uint_eq(statistics->wasted_pages, 0);
+	yab_pager_free(pager);
+	script_memory_drop(&other);
+	pager = NULL;
 }
 END_TEST
 
@@ -1016,12 +1077,7 @@ END_TEST
 /* A worker before this one brought pages: they are not asked for again. */
 START_TEST(goes_on_with_what_is_missing)
 {
-	yab_pager_free(pager);
-	present_from = 0;
-	present_end = PAGES - 10;
-	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, &ops, &lost);
-	ck_assert_ptr_nonnull(pager);
-	statistics = yab_pager_statistics(pager);
+	replace_pager(PAGES - 10);
 	ck_assert_int_eq(yab_pager_start(pager), 0);
 	ck_assert_uint_eq(statistics->present, PAGES - 10);
 	connect_pager(YAB_WIRE_URGENT);
@@ -1042,12 +1098,7 @@ END_TEST
 /* All of them, even: it is complete at once, and says so. */
 START_TEST(has_nothing_left_to_do)
 {
-	yab_pager_free(pager);
-	present_from = 0;
-	present_end = PAGES;
-	pager = yab_pager_new(base, "test", memory.fd, pager_fd, PAGES, &ops, &lost);
-	ck_assert_ptr_nonnull(pager);
-	statistics = yab_pager_statistics(pager);
+	replace_pager(PAGES);
 	ck_assert_int_eq(completions, 0);
 	ck_assert_int_eq(yab_pager_start(pager), 0);
 	ck_assert_int_eq(completions, 1);
@@ -1062,7 +1113,7 @@ START_TEST(several_bulk_connections)
 
 	for (unsigned int i = 0; i < 3; i++) {
 		script_pair(&ours[i], &theirs);
-		ck_assert_int_eq(yab_pager_connect(pager, YAB_WIRE_BULK, 13 + i, theirs), 0);
+		ck_assert_int_eq(yab_pager_connect(pager, YAB_WIRE_BULK, 13 + i, theirs, NULL), 0);
 	}
 	script_settle(base);
 	/* The first took all of the window; now the others have their turns. */
@@ -1100,7 +1151,7 @@ START_TEST(several_bulk_connections)
 	}
 	ck_assert_uint_eq(statistics->duplicate_pages, 0);
 	ck_assert_int_eq(yab_pager_connect(pager, YAB_WIRE_BULK, YAB_WIRE_BULKS_MAX,
-					   dup(kernel)), -1);
+					   dup(kernel), NULL), -1);
 }
 END_TEST
 
@@ -1188,7 +1239,7 @@ START_TEST(memory_not_writable)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", memory.fd);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	ck_assert_int_ge(fd, 0);
-	ck_assert_ptr_null(yab_pager_new(base, "test", fd, -1, PAGES, &ops, &lost));
+	ck_assert_ptr_null(yab_pager_new(base, "test", fd, -1, PAGES, NULL, &ops, &lost));
 	ck_assert_int_eq(errno, EACCES);
 	close(fd);
 }
@@ -1196,9 +1247,14 @@ END_TEST
 
 START_TEST(memory_too_short)
 {
-	ck_assert_ptr_null(yab_pager_new(base, "test", memory.fd, -1, PAGES + 1, &ops, &lost));
+	ck_assert_ptr_null(yab_pager_new(base, "test", memory.fd, -1, PAGES + 1, NULL, &ops,
+					 &lost));
 	ck_assert_int_eq(errno, EINVAL);
-	ck_assert_ptr_null(yab_pager_new(base, "test", memory.fd, -1, UINT64_MAX, &ops, &lost));
+	ck_assert_ptr_null(yab_pager_new(base, "test", memory.fd, -1, UINT64_MAX, NULL, &ops,
+					 &lost));
+	ck_assert_int_eq(errno, EINVAL);
+	ck_assert_ptr_null(yab_pager_new(base, "test", memory.fd, -1, PAGES, "no", &ops,
+					 &lost));
 	ck_assert_int_eq(errno, EINVAL);
 }
 END_TEST
@@ -1210,6 +1266,7 @@ int main(void)
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_test(tcase, sweeps_when_told);
 	tcase_add_test(tcase, urgent_while_bulk_is_stuck);
 	tcase_add_test(tcase, asked_in_bulk_is_asked_again);
 	tcase_add_loop_test(tcase, late_copy_does_not_clobber, 0, 15);
@@ -1219,6 +1276,7 @@ int main(void)
 	tcase_add_test(tcase, declared_in_batches);
 	tcase_add_test(tcase, window_moves_on);
 	tcase_add_test(tcase, sweep_follows_faults);
+	tcase_add_test(tcase, prefetch_is_counted);
 	tcase_add_test(tcase, neighbours_are_asked_together);
 	tcase_add_test(tcase, faults_before_connections);
 	tcase_add_test(tcase, more_faults_than_requests);

@@ -74,8 +74,9 @@ START_TEST(offered)
 	struct meeting meeting;
 	int ours = open_meeting(&meeting);
 
-	ck_assert_ptr_nonnull(yab_handshake_offer(meeting.base, ours, "host2", YAB_WIRE_URGENT, 0,
-						  token, PATIENCE_MS, on_greeted, &meeting));
+	ck_assert_ptr_nonnull(yab_handshake_offer(meeting.base, ours, "host2", false,
+						  YAB_WIRE_URGENT, 0, token, PATIENCE_MS,
+						  on_greeted, &meeting));
 	script_settle(meeting.base);
 	ck_assert_int_eq(read(meeting.other, bytes, sizeof(bytes)), sizeof(bytes));
 	ck_assert_int_eq(yab_wire_hello_decode(bytes, &hello), YAB_WIRE_OK);
@@ -115,7 +116,7 @@ START_TEST(accepted)
 	ck_assert_int_eq(read(meeting.fd, bytes, sizeof(bytes)), 1);
 	ck_assert_int_eq(bytes[0], 'x');
 	/* The answer is a hello with no token. */
-	ck_assert_int_eq(yab_handshake_answer(meeting.fd, YAB_WIRE_BULK), 0);
+	ck_assert_int_eq(yab_handshake_answer(meeting.fd, YAB_WIRE_BULK, false), 0);
 	ck_assert_int_eq(read(meeting.other, bytes, sizeof(bytes)), YAB_WIRE_HELLO_SIZE);
 	ck_assert_int_eq(yab_wire_hello_decode(bytes, &hello), YAB_WIRE_OK);
 	ck_assert_int_eq(hello.role, YAB_WIRE_BULK);
@@ -132,7 +133,7 @@ START_TEST(other_version)
 	int ours = open_meeting(&meeting);
 
 	if (_i)
-		yab_handshake_offer(meeting.base, ours, "host2:1", YAB_WIRE_CONTROL, 0, NULL,
+		yab_handshake_offer(meeting.base, ours, "host2:1", false, YAB_WIRE_CONTROL, 0, NULL,
 				    PATIENCE_MS, on_greeted, &meeting);
 	else
 		yab_handshake_accept(meeting.base, ours, "host2:1", PATIENCE_MS, on_greeted,
@@ -173,8 +174,8 @@ START_TEST(no_yabusamed)
 	struct meeting meeting;
 	int ours = open_meeting(&meeting);
 
-	yab_handshake_offer(meeting.base, ours, "host2:1", YAB_WIRE_CONTROL, 0, NULL, PATIENCE_MS,
-			    on_greeted, &meeting);
+	yab_handshake_offer(meeting.base, ours, "host2:1", false, YAB_WIRE_CONTROL, 0, NULL,
+			    PATIENCE_MS, on_greeted, &meeting);
 	ck_assert_int_gt(write(meeting.other, strangers[_i].bytes, strangers[_i].length), 0);
 	script_settle(meeting.base);
 	ck_assert(meeting.settled);
@@ -184,13 +185,48 @@ START_TEST(no_yabusamed)
 }
 END_TEST
 
+/* What each side says of TLS must be the same: nobody gives in. */
+START_TEST(tls_or_not)
+{
+	const bool ours_tls = _i & 1, theirs_tls = _i & 2;
+	struct yab_wire_hello hello = {
+		.version = YAB_WIRE_VERSION,
+		.role = YAB_WIRE_CONTROL,
+		.features = theirs_tls ? YAB_WIRE_TLS : 0,
+	};
+	uint8_t bytes[YAB_WIRE_HELLO_SIZE];
+	struct meeting meeting;
+	int ours = open_meeting(&meeting);
+
+	yab_handshake_offer(meeting.base, ours, "host2:1", ours_tls, YAB_WIRE_CONTROL, 0,
+			    NULL, PATIENCE_MS, on_greeted, &meeting);
+	script_settle(meeting.base);
+	script_receive(meeting.other, bytes, sizeof(bytes));
+	ck_assert_int_eq(bytes[16], ours_tls);
+	/* Bits that nobody knows change nothing. */
+	hello.features |= 0x8000000000000100ULL;
+	yab_wire_hello_encode(bytes, &hello);
+	script_send(meeting.other, bytes, sizeof(bytes));
+	script_settle(meeting.base);
+	ck_assert(meeting.settled);
+	ck_assert_int_eq(meeting.fd >= 0, ours_tls == theirs_tls);
+	if (ours_tls && !theirs_tls)
+		ck_assert_msg(strstr(meeting.error, "host2:1 does not take TLS"), "%s",
+			      meeting.error);
+	if (!ours_tls && theirs_tls)
+		ck_assert_msg(strstr(meeting.error, "host2:1 takes only TLS"), "%s",
+			      meeting.error);
+	close_meeting(&meeting);
+}
+END_TEST
+
 START_TEST(closed)
 {
 	struct meeting meeting;
 	int ours = open_meeting(&meeting);
 
-	yab_handshake_offer(meeting.base, ours, "host2:1", YAB_WIRE_CONTROL, 0, NULL, PATIENCE_MS,
-			    on_greeted, &meeting);
+	yab_handshake_offer(meeting.base, ours, "host2:1", false, YAB_WIRE_CONTROL, 0, NULL,
+			    PATIENCE_MS, on_greeted, &meeting);
 	shutdown(meeting.other, SHUT_WR);
 	script_settle(meeting.base);
 	ck_assert(strstr(meeting.error, "without a hello"));
@@ -217,8 +253,9 @@ START_TEST(cancelled)
 	int ours = open_meeting(&meeting);
 	uint8_t bytes[2 * YAB_WIRE_HELLO_SIZE];
 
-	yab_handshake_cancel(yab_handshake_offer(meeting.base, ours, "host2:1", YAB_WIRE_CONTROL, 0,
-						 NULL, PATIENCE_MS, on_greeted, &meeting));
+	yab_handshake_cancel(yab_handshake_offer(meeting.base, ours, "host2:1", false,
+						 YAB_WIRE_CONTROL, 0, NULL, PATIENCE_MS,
+						 on_greeted, &meeting));
 	ck_assert_int_eq(read(meeting.other, bytes, sizeof(bytes)), YAB_WIRE_HELLO_SIZE);
 	ck_assert_int_eq(read(meeting.other, bytes, sizeof(bytes)), 0);
 	script_settle(meeting.base);
@@ -232,6 +269,7 @@ START_TEST(refused)
 {
 	struct sockaddr_in bound = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001) };
 	socklen_t length = sizeof(bound);
+	const struct yab_security security = { .plain = true };
 	struct yab_address address;
 	struct evdns_base *dns;
 	struct meeting meeting;
@@ -245,8 +283,9 @@ START_TEST(refused)
 	snprintf(text, sizeof(text), "127.0.0.1:%d", ntohs(bound.sin_port));
 	ck_assert_int_eq(yab_address_parse(text, &address), 0);
 	dns = evdns_base_new(meeting.base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-	ck_assert_ptr_nonnull(yab_handshake_connect(meeting.base, dns, &address, YAB_WIRE_CONTROL, 0,
-						    NULL, PATIENCE_MS, on_greeted, &meeting));
+	ck_assert_ptr_nonnull(yab_handshake_connect(meeting.base, dns, &address, &security,
+						    YAB_WIRE_CONTROL, 0, NULL, PATIENCE_MS,
+						    on_greeted, &meeting));
 	ck_assert(!meeting.settled);
 	while (!meeting.settled)
 		event_base_loop(meeting.base, EVLOOP_ONCE);
@@ -321,7 +360,7 @@ static void open_talk(struct talk *talk)
 	memset(talk, 0, sizeof(*talk));
 	talk->base = script_base();
 	script_pair(&talk->other, &ours);
-	talk->peer = yab_peer_new(talk->base, ours, "host2", &peer_ops, talk);
+	talk->peer = yab_peer_new(talk->base, ours, NULL, "host2", &peer_ops, talk);
 	ck_assert_ptr_nonnull(talk->peer);
 }
 
@@ -553,6 +592,7 @@ int main(void)
 	tcase_add_test(tcase, accepted);
 	tcase_add_loop_test(tcase, other_version, 0, 2);
 	tcase_add_loop_test(tcase, no_yabusamed, 0, 7);
+	tcase_add_loop_test(tcase, tls_or_not, 0, 4);
 	tcase_add_test(tcase, closed);
 	tcase_add_test(tcase, silent);
 	tcase_add_test(tcase, cancelled);

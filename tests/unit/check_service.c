@@ -11,6 +11,8 @@
 #include "../../daemon/pager.h"
 #include "../../daemon/socket.h"
 #include "../../daemon/source.h"
+#include "../../daemon/tls.h"
+#include "certificates.h"
 #include "script.h"
 
 #define PAGES		4096
@@ -42,7 +44,8 @@ static uint64_t faults_left;
 static int holds[1 + BULKS] = { -1, -1, -1, -1 };
 static unsigned int bulks = 1;	/* connections of them that are made */
 static int breaks_left;
-static bool over_tcp;
+static bool over_tcp, over_tls;
+static struct yab_credentials *credentials[2];
 static enum yab_codec_kind codec;	/* what packs bulk pages */
 
 static enum kind kind_of(uint64_t page)
@@ -91,41 +94,53 @@ static int on_declare(int fd, struct yab_range *ranges, size_t count)
 	return 0;
 }
 
-static void tcp_pair(int *a, int *b)
+/* An end of a connection, with its handshake to come. */
+static SSL *make_session(enum yab_credentials_side side, int fd)
 {
-	struct sockaddr_in address = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t size = sizeof(address);
-	const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char error[512];
+	SSL *ssl;
 
-	ck_assert_int_ge(listener, 0);
-	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	ck_assert_int_eq(listen(listener, 1), 0);
-	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
-	*a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(connect(*a, (struct sockaddr *)&address, sizeof(address)), 0);
-	*b = accept(listener, NULL, NULL);
-	ck_assert_int_ge(*b, 0);
-	close(listener);
+	ck_assert_int_eq(evutil_make_socket_nonblocking(fd), 0);
+	ssl = yab_tls_new(credentials[side], fd, "other",
+			  side == YAB_CREDENTIALS_CLIENT ? "host2" : NULL, true, error,
+			  sizeof(error));
+	ck_assert_msg(ssl, "%s", error);
+	return ssl;
+}
+
+/* Both ends in one thread: each in turn as far as it goes. */
+static void shake_hands(SSL *client, SSL *server)
+{
+	int left = 2;
+
+	for (int i = 0; left && i < 100; i++) {
+		left = SSL_do_handshake(client) != 1;
+		left += SSL_do_handshake(server) != 1;
+	}
+	ck_assert_int_eq(left, 0);
 }
 
 static void connect_both(enum yab_wire_role role, unsigned int index)
 {
+	SSL *server = NULL, *client = NULL;
 	int ours, theirs, *hold;
 
 	if (over_tcp)
-		tcp_pair(&ours, &theirs);
+		script_pair_tcp(&ours, &theirs);
 	else
 		script_pair(&ours, &theirs);
 	hold = &holds[role == YAB_WIRE_URGENT ? 0 : 1 + index];
 	if (*hold >= 0)
 		close(*hold);
 	*hold = dup(ours);
+	if (over_tls) {
+		client = make_session(YAB_CREDENTIALS_CLIENT, theirs);
+		server = make_session(YAB_CREDENTIALS_SERVER, ours);
+		shake_hands(client, server);
+	}
 	/* Each replaces what it has, whether it knows yet that it is broken or not. */
-	ck_assert_int_eq(yab_source_connect(source, role, index, theirs), 0);
-	ck_assert_int_eq(yab_pager_connect(pager, role, index, ours), 0);
+	ck_assert_int_eq(yab_source_connect(source, role, index, theirs, client), 0);
+	ck_assert_int_eq(yab_pager_connect(pager, role, index, ours, server), 0);
 }
 
 static void on_source_lost(enum yab_wire_role role, unsigned int index, const char *error,
@@ -192,9 +207,27 @@ static void setup(void)
 	ck_assert_ptr_nonnull(source);
 }
 
+/* Of four: socket pairs or TCP, plain or with TLS. */
+static void choose(int which)
+{
+	char folder[64], error[512];
+
+	over_tcp = which & 1;
+	over_tls = which & 2;
+	if (!over_tls)
+		return;
+	certificates_folder(folder);
+	certificates_make(folder);
+	for (int side = 0; side < 2; side++) {
+		credentials[side] = yab_credentials_load(folder, side, NULL, error, sizeof(error));
+		ck_assert_msg(credentials[side], "%s", error);
+	}
+	certificates_remove(folder);
+}
+
 static void make_pager(int fd)
 {
-	pager = yab_pager_new(base, "test", there.fd, fd, PAGES, &ops, NULL);
+	pager = yab_pager_new(base, "test", there.fd, fd, PAGES, NULL, &ops, NULL);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
 	ck_assert_int_eq(yab_source_pack(source, codec), 0);
@@ -217,6 +250,8 @@ static void teardown(void)
 	close(pager_fd);
 	for (unsigned int i = 0; i < 1 + bulks; i++)
 		close(holds[i]);
+	yab_credentials_free(credentials[YAB_CREDENTIALS_SERVER]);
+	yab_credentials_free(credentials[YAB_CREDENTIALS_CLIENT]);
 }
 
 /* Nobody touches anything: the memories are the same, holes and all, nothing twice. */
@@ -224,7 +259,7 @@ START_TEST(undisturbed)
 {
 	const struct yab_source_statistics *sent = yab_source_statistics(source);
 
-	over_tcp = _i;
+	choose(_i);
 	make_pager(-1);
 	event_base_dispatch(base);
 	ck_assert_int_eq(completions, 1);
@@ -250,9 +285,9 @@ START_TEST(packed)
 {
 	const struct yab_source_statistics *sent = yab_source_statistics(source);
 
-	over_tcp = _i & 1;
-	bulks = _i & 2 ? BULKS : 1;
-	codec = YAB_CODEC_LZ4 + _i / 4;
+	choose(_i);
+	bulks = _i & 4 ? BULKS : 1;
+	codec = YAB_CODEC_LZ4 + _i / 8;
 	make_pager(-1);
 	event_base_dispatch(base);
 	ck_assert_int_eq(completions, 1);
@@ -286,7 +321,7 @@ START_TEST(sparse)
 				NULL);
 	ck_assert_ptr_nonnull(source);
 	sent = yab_source_statistics(source);
-	pager = yab_pager_new(base, "test", there.fd, -1, pages, &ops, NULL);
+	pager = yab_pager_new(base, "test", there.fd, -1, pages, NULL, &ops, NULL);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
 	ck_assert_int_eq(yab_pager_start(pager), 0);
@@ -325,12 +360,28 @@ static void expect_guest_is_whole(void)
 			  statistics->present + statistics->duplicate_pages);
 }
 
+/* What is split adds up, and no more faults have parts than there are. */
+static void expect_parts(void)
+{
+	const struct yab_histogram *fault = yab_pager_latency(pager, YAB_WAIT_FAULT);
+	const struct yab_histogram *queue = yab_pager_latency(pager, YAB_WAIT_QUEUE);
+	uint64_t sum = 0;
+
+	ck_assert_uint_gt(queue->count, 0);
+	ck_assert_uint_le(queue->count, fault->count);
+	for (int wait = YAB_WAIT_QUEUE; wait < YAB_WAITS; wait++) {
+		ck_assert_uint_eq(yab_pager_latency(pager, wait)->count, queue->count);
+		sum += yab_pager_latency(pager, wait)->sum;
+	}
+	ck_assert_uint_le(sum, fault->sum);
+}
+
 /* The guest touches pages at random and writes to each page as soon as it may. */
 START_TEST(busy_guest)
 {
 	state = 100 + (uint64_t)_i;
-	over_tcp = _i & 1;
-	bulks = _i & 2 ? BULKS : 1;
+	choose(_i);
+	bulks = _i & 4 ? BULKS : 1;
 	guest_is_there = true;
 	faults_left = 3000;
 	for (int i = 0; i < 20; i++)
@@ -339,7 +390,8 @@ START_TEST(busy_guest)
 	event_base_dispatch(base);
 	expect_guest_is_whole();
 	ck_assert_uint_gt(statistics->urgent_pages, 20);
-	ck_assert_uint_gt(yab_pager_latency(pager)->count, 20);
+	ck_assert_uint_gt(yab_pager_latency(pager, YAB_WAIT_FAULT)->count, 20);
+	expect_parts();
 	ck_assert_int_eq(losses, 0);
 }
 END_TEST
@@ -348,9 +400,9 @@ END_TEST
 START_TEST(busy_guest_and_broken_connections)
 {
 	state = 200 + (uint64_t)_i;
-	codec = (unsigned int)_i / 4;
-	over_tcp = _i & 1;
-	bulks = _i & 2 ? BULKS : 1;
+	choose(_i);
+	bulks = _i & 4 ? BULKS : 1;
+	codec = YAB_CODEC_NONE + _i / 8;
 	guest_is_there = true;
 	faults_left = 3000;
 	breaks_left = 40;
@@ -359,6 +411,7 @@ START_TEST(busy_guest_and_broken_connections)
 	make_pager(pager_fd);
 	event_base_dispatch(base);
 	expect_guest_is_whole();
+	expect_parts();
 	ck_assert_int_gt(losses, 5);
 }
 END_TEST
@@ -366,8 +419,9 @@ END_TEST
 /* Only faults, no bulk connection: each page is fetched as it is touched. */
 START_TEST(faults_alone)
 {
+	choose(_i * 2);
 	guest_is_there = true;
-	pager = yab_pager_new(base, "test", there.fd, pager_fd, PAGES, &ops, NULL);
+	pager = yab_pager_new(base, "test", there.fd, pager_fd, PAGES, NULL, &ops, NULL);
 	ck_assert_ptr_nonnull(pager);
 	statistics = yab_pager_statistics(pager);
 	ck_assert_int_eq(yab_pager_start(pager), 0);
@@ -384,7 +438,14 @@ START_TEST(faults_alone)
 	expect_guest_is_whole();
 	ck_assert_uint_eq(statistics->urgent_pages, PAGES);
 	ck_assert_uint_eq(yab_source_statistics(source)->urgent_requests, PAGES);
-	ck_assert_uint_eq(yab_pager_latency(pager)->count, PAGES);
+	/* Every one of them was asked for after it was touched. */
+	for (int wait = 0; wait < YAB_WAITS; wait++)
+		ck_assert_uint_eq(yab_pager_latency(pager, wait)->count, PAGES);
+	expect_parts();
+	ck_assert_uint_eq(yab_source_service(source)->count, PAGES);
+	/* The source's time is within the round trips; each is rounded down by itself. */
+	ck_assert_uint_le(yab_source_service(source)->sum,
+			  yab_pager_latency(pager, YAB_WAIT_ROUND_TRIP)->sum + PAGES);
 }
 END_TEST
 
@@ -395,13 +456,13 @@ int main(void)
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_add_loop_test(tcase, undisturbed, 0, 2);
-	tcase_add_loop_test(tcase, packed, 0, 8);
+	tcase_add_loop_test(tcase, undisturbed, 0, 4);
+	tcase_add_loop_test(tcase, packed, 0, 16);
 	tcase_add_test(tcase, sparse);
 	tcase_add_test(tcase, holes_stay_holes);
 	tcase_add_loop_test(tcase, busy_guest, 0, 8);
-	tcase_add_loop_test(tcase, busy_guest_and_broken_connections, 0, 4 * YAB_CODEC_KINDS);
-	tcase_add_test(tcase, faults_alone);
+	tcase_add_loop_test(tcase, busy_guest_and_broken_connections, 0, 8 * YAB_CODEC_KINDS);
+	tcase_add_loop_test(tcase, faults_alone, 0, 2);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }

@@ -49,7 +49,7 @@ static int connect_source(enum yab_wire_role role)
 	int ours, theirs;
 
 	script_pair(&ours, &theirs);
-	ck_assert_int_eq(yab_source_connect(source, role, 0, theirs), 0);
+	ck_assert_int_eq(yab_source_connect(source, role, 0, theirs, NULL), 0);
 	return ours;
 }
 

@@ -15,7 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../daemon/histogram.h"
+#include "../../daemon/log.h"
 #include "../../daemon/worker.h"
+#include "certificates.h"
 #include "script.h"
 
 #define PAGES		1024
@@ -28,6 +31,7 @@ struct worker {
 	int statistics_count;
 	int complete;
 	bool statistics_before_complete;
+	int open;
 	int lost;
 	int failed;
 	int gone;
@@ -36,6 +40,10 @@ struct worker {
 static struct event_base *base;
 static struct script_memory here, there;
 static struct worker source, destination;
+/* Of the tests with TLS. */
+static bool tls;
+static char folder[64];
+static struct yab_security security;
 
 static void on_message(json_t *message, const int *fds, size_t fd_count, void *arg)
 {
@@ -58,6 +66,9 @@ static void on_message(json_t *message, const int *fds, size_t fd_count, void *a
 		worker->complete++;
 		worker->statistics_before_complete = worker->statistics &&
 			json_integer_value(json_object_get(worker->statistics, "present")) == PAGES;
+	} else if (!strcmp(type, "open")) {
+		ck_assert(json_is_string(json_object_get(message, "role")));
+		worker->open++;
 	} else if (!strcmp(type, "lost")) {
 		ck_assert(json_is_string(json_object_get(message, "role")));
 		ck_assert(json_is_string(json_object_get(message, "error")));
@@ -94,12 +105,36 @@ static void start_as(struct worker *worker, const char *side, json_t *start, int
 	ck_assert_int_eq(yab_channel_send(worker->channel, start, &fd, 1), 0);
 }
 
+static const uint8_t token[YAB_WIRE_TOKEN_SIZE] = { 't', 'o', 'k', 'e', 'n' };
+
 static void give(struct worker *worker, const char *role, int fd)
 {
-	ck_assert_int_eq(yab_channel_send(worker->channel,
-					  json_pack("{s:s, s:s}", "type", "connection",
-						    "role", role), &fd, 1), 0);
+	const struct yab_worker_connection connection = {
+		.role = strcmp(role, "urgent") ? YAB_WIRE_BULK : YAB_WIRE_URGENT,
+		.tls = tls,
+		.side = worker == &source ? YAB_CREDENTIALS_CLIENT : YAB_CREDENTIALS_SERVER,
+		.token = token,
+		.name = worker == &source ? "host2:7655" : "host1:4444",
+		.host = worker == &source ? "host2" : NULL,
+	};
+	char error[512] = "";
+
+	ck_assert_msg(!yab_worker_connect(worker->channel, &connection, fd, &security, error,
+					  sizeof(error)), "%s", error);
 	close(fd);
+}
+
+/* The test as a source: its hello, and the destination's answer to it. */
+static void open_plain(int fd, enum yab_wire_role role)
+{
+	struct yab_wire_hello hello = { .version = YAB_WIRE_VERSION, .role = (uint16_t)role };
+	uint8_t bytes[YAB_WIRE_HELLO_SIZE];
+
+	memcpy(hello.token, token, sizeof(token));
+	yab_wire_hello_encode(bytes, &hello);
+	script_send(fd, bytes, sizeof(bytes));
+	ck_assert_int_eq(recv(fd, bytes, sizeof(bytes), MSG_WAITALL), sizeof(bytes));
+	ck_assert_int_eq(yab_wire_hello_decode(bytes, &hello), YAB_WIRE_OK);
 }
 
 static void serve(struct worker *worker)
@@ -128,7 +163,10 @@ static void connect_workers(const char *role)
 {
 	int a, b;
 
-	script_pair(&a, &b);
+	if (tls)
+		script_pair_tcp(&a, &b);
+	else
+		script_pair(&a, &b);
 	give(&source, role, a);
 	give(&destination, role, b);
 }
@@ -144,9 +182,21 @@ static void setup(void)
 
 static void teardown(void)
 {
+	if (tls)
+		certificates_remove(folder);
 	event_base_free(base);
 	script_memory_drop(&here);
 	script_memory_drop(&there);
+}
+
+static void use_tls(bool on)
+{
+	tls = on;
+	if (!on)
+		return;
+	certificates_folder(folder);
+	certificates_make(folder);
+	security.folder = folder;
 }
 
 static json_int_t number(const struct worker *worker, const char *name)
@@ -161,6 +211,7 @@ START_TEST(whole_migration)
 {
 	const json_t *fault_us;
 
+	use_tls(_i);
 	spawn(&source);
 	spawn(&destination);
 	start(&source, "source", here.fd);
@@ -185,8 +236,16 @@ START_TEST(whole_migration)
 	fault_us = json_object_get(destination.statistics, "fault_us");
 	ck_assert(json_is_integer(json_object_get(fault_us, "count")));
 	ck_assert(json_is_integer(json_object_get(fault_us, "p50")));
+	ck_assert(json_is_integer(json_object_get(fault_us, "p90")));
 	ck_assert(json_is_integer(json_object_get(fault_us, "p99")));
+	ck_assert(json_is_integer(json_object_get(fault_us, "sum")));
 	ck_assert(json_is_integer(json_object_get(fault_us, "max")));
+	ck_assert_uint_eq(json_array_size(json_object_get(fault_us, "buckets")),
+			  YAB_HISTOGRAM_COARSE);
+	ck_assert(json_is_object(json_object_get(destination.statistics, "queue_us")));
+	ck_assert(json_is_object(json_object_get(destination.statistics, "round_trip_us")));
+	ck_assert(json_is_object(json_object_get(destination.statistics, "install_us")));
+	ck_assert(json_is_object(json_object_get(source.statistics, "service_us")));
 	ck_assert_int_eq(number(&source, "bytes"), PAGES / 2 * SCRIPT_PAGE);
 	ck_assert_int_eq(number(&source, "data_pages"), PAGES / 2);
 	ck_assert_int_eq(number(&source, "zero_pages"), PAGES / 2);
@@ -194,6 +253,48 @@ START_TEST(whole_migration)
 	ck_assert_int_eq(number(&source, "urgent_requests"), 0);
 	ck_assert_int_eq(number(&source, "urgent_pages"), 0);
 	ck_assert_int_eq(number(&source, "pages"), PAGES);
+	ck_assert_int_eq(source.open, 2);
+	ck_assert_int_eq(destination.open, 2);
+	ck_assert_int_eq(source.lost + destination.lost, 0);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	hang_up(&source);
+	expect_exit(&source, 0);
+}
+END_TEST
+
+/* A memory file on tmpfs that is ours alone, in place of a memfd, which everyone may write. */
+static void replace_memory(void)
+{
+	script_memory_drop(&here);
+	here.fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	ck_assert_int_ge(here.fd, 0);
+	ck_assert_int_eq(ftruncate(here.fd, PAGES * SCRIPT_PAGE), 0);
+	here.bytes = mmap(NULL, PAGES * SCRIPT_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, here.fd,
+			  0);
+	ck_assert_ptr_ne(here.bytes, MAP_FAILED);
+	for (uint64_t page = 0; page < PAGES; page += 2)
+		script_fill(script_at(&here, page), page, SEED);
+}
+
+/* Also for a worker that is somebody else: a guest's free memory stays free. */
+START_TEST(holes_stay_holes)
+{
+	if (_i)
+		replace_memory();
+	spawn(&source);
+	spawn(&destination);
+	start(&source, "source", here.fd);
+	start(&destination, "destination", there.fd);
+	connect_workers("bulk");
+	serve(&source);
+	while (!destination.complete)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	for (uint64_t page = 1; page < PAGES; page += 2) {
+		ck_assert(script_is_hole(&here, page));
+		ck_assert(script_is_hole(&there, page));
+	}
+	ck_assert_mem_eq(here.bytes, there.bytes, PAGES * SCRIPT_PAGE);
 	hang_up(&destination);
 	expect_exit(&destination, 0);
 	hang_up(&source);
@@ -269,6 +370,7 @@ START_TEST(lost_connection_is_told)
 	start(&destination, "destination", there.fd);
 	script_pair(&ours, &theirs);
 	give(&destination, "bulk", theirs);
+	open_plain(ours, YAB_WIRE_BULK);
 	close(ours);
 	while (!destination.lost)
 		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
@@ -287,6 +389,50 @@ START_TEST(lost_connection_is_told)
 }
 END_TEST
 
+/* Who does not know the token replaces nothing, and is no loss. */
+START_TEST(stranger_changes_nothing)
+{
+	struct yab_wire_hello hello = { .version = YAB_WIRE_VERSION, .role = YAB_WIRE_BULK };
+	uint8_t bytes[YAB_WIRE_HELLO_SIZE], request[YAB_WIRE_HEADER_SIZE];
+	int ours, stranger, theirs;
+
+	spawn(&destination);
+	start(&destination, "destination", there.fd);
+	script_pair(&ours, &theirs);
+	give(&destination, "bulk", theirs);
+	open_plain(ours, YAB_WIRE_BULK);
+	for (int i = 0; i < 2; i++) {
+		script_pair(&stranger, &theirs);
+		give(&destination, "bulk", theirs);
+		/* With no token; and one that ends without a word. */
+		yab_wire_hello_encode(bytes, &hello);
+		if (i)
+			shutdown(stranger, SHUT_WR);
+		else
+			script_send(stranger, bytes, sizeof(bytes));
+		ck_assert_int_eq(recv(stranger, bytes, sizeof(bytes), MSG_WAITALL), 0);
+		close(stranger);
+	}
+	for (uint64_t done = 0; done < PAGES; ) {
+		struct yab_wire_header header;
+
+		ck_assert_int_eq(recv(ours, request, sizeof(request), MSG_WAITALL),
+				 sizeof(request));
+		ck_assert_int_eq(yab_wire_header_decode(request, YAB_WIRE_BULK, PAGES, &header),
+				 YAB_WIRE_OK);
+		done += header.count;
+		script_send_header(ours, YAB_WIRE_ZERO, 0, header.page, header.count);
+	}
+	while (!destination.complete)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_int_eq(destination.lost, 0);
+	ck_assert_int_eq(destination.open, 1);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	close(ours);
+}
+END_TEST
+
 /* Without a supervisor the pages still come: somebody may wait for them. */
 START_TEST(outlives_its_supervisor)
 {
@@ -297,6 +443,7 @@ START_TEST(outlives_its_supervisor)
 	start(&destination, "destination", there.fd);
 	script_pair(&ours, &theirs);
 	give(&destination, "bulk", theirs);
+	open_plain(ours, YAB_WIRE_BULK);
 	/* It has its connection when it asks for something. */
 	ck_assert_int_eq(recv(ours, request, sizeof(request), MSG_WAITALL), sizeof(request));
 	hang_up(&destination);
@@ -348,8 +495,10 @@ START_TEST(leaves_when_nothing_can_come)
 	start(&destination, "destination", there.fd);
 	script_pair(&urgent, &theirs);
 	give(&destination, "urgent", theirs);
+	open_plain(urgent, YAB_WIRE_URGENT);
 	script_pair(&bulk, &theirs);
 	give(&destination, "bulk", theirs);
+	open_plain(bulk, YAB_WIRE_BULK);
 	ck_assert_int_eq(recv(bulk, request, sizeof(request), MSG_WAITALL), sizeof(request));
 	hang_up(&destination);
 	close(bulk);
@@ -390,6 +539,10 @@ START_TEST(bad_start)
 		"\"kind\":\"process\",\"spans\":[{\"address\":4096,\"length\":-4096,\"page\":0}]}",
 		"{\"type\":\"start\",\"side\":\"source\",\"vm\":\"test\",\"pages\":1,"
 		"\"kind\":\"process\",\"spans\":[{\"address\":4096,\"length\":4096,\"page\":0}]}",
+		"{\"type\":\"start\",\"side\":\"destination\",\"vm\":\"test\",\"pages\":1,"
+			"\"policy\":\"fastest\"}",
+		"{\"type\":\"start\",\"side\":\"destination\",\"vm\":\"test\",\"pages\":1,"
+			"\"policy\":3}",
 	};
 
 	spawn(&source);
@@ -446,28 +599,107 @@ START_TEST(inherits_nothing)
 }
 END_TEST
 
+/* Sends stderr, also that of workers to come, to where @reader reads; returns the old one. */
+static int catch_log(int *reader)
+{
+	const int old = dup(STDERR_FILENO);
+	int ends[2];
+
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	ck_assert_int_eq(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+	close(ends[1]);
+	*reader = ends[0];
+	return old;
+}
+
+/* What was logged: nobody may have the other end any more. */
+static const char *caught_log(int reader)
+{
+	static char text[65536];
+	size_t size = 0;
+	ssize_t n;
+
+	while ((n = read(reader, text + size, sizeof(text) - 1 - size)) > 0)
+		size += (size_t)n;
+	ck_assert_int_eq(n, 0);
+	text[size] = '\0';
+	close(reader);
+	return text;
+}
+
+static void send_start(struct worker *worker, const char *side, int fd)
+{
+	ck_assert_int_eq(yab_channel_send(worker->channel,
+					  yab_worker_start_message(side, "test", PAGES,
+								   YAB_CODEC_NONE, NULL, true),
+					  &fd, 1),
+			 0);
+}
+
+/*
+ * Both sides' lines have the name of the migration; and when it is complete, the end of its
+ * connections is no warning on either.
+ */
+START_TEST(quiet_end)
+{
+	struct yab_log_session session = { .vm = NULL };
+	int reader, old;
+	const char *log;
+
+	old = catch_log(&reader);
+	yab_log_session_begin(&session, "test", "0123abcd");
+	yab_log_set_debug(true);
+	spawn(&source);
+	spawn(&destination);
+	ck_assert_int_eq(dup2(old, STDERR_FILENO), STDERR_FILENO);
+	send_start(&source, "source", here.fd);
+	send_start(&destination, "destination", there.fd);
+	connect_workers("urgent");
+	connect_workers("bulk");
+	serve(&source);
+	while (!destination.complete)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	/* As the supervisor does, when the destination says that it has all pages. */
+	ck_assert_int_eq(yab_channel_send(source.channel, json_pack("{s:s}", "type", "end"), NULL,
+					  0), 0);
+	hang_up(&source);
+	expect_exit(&source, 0);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	log = caught_log(reader);
+	ck_assert_ptr_nonnull(strstr(log, " info test 0123abcd: all "));
+	ck_assert_msg(!strstr(log, "warning") && !strstr(log, "error"), "%s", log);
+	yab_log_session_end(&session);
+	yab_log_set_debug(false);
+	close(old);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	Suite *suite;
 	TCase *tcase;
 
 	if (argc > 1 && !strcmp(argv[1], "--worker"))
-		return yab_worker_main();
+		return yab_worker_main(true);
 	suite = suite_create("worker");
 	tcase = tcase_create("worker");
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_add_test(tcase, whole_migration);
+	tcase_add_loop_test(tcase, whole_migration, 0, 2);
 	tcase_add_loop_test(tcase, other_starts, 0, 4);
 	tcase_add_test(tcase, from_a_process);
+	tcase_add_loop_test(tcase, holes_stay_holes, 0, 2);
 	tcase_add_test(tcase, lost_connection_is_told);
+	tcase_add_test(tcase, stranger_changes_nothing);
 	tcase_add_test(tcase, outlives_its_supervisor);
 	tcase_add_test(tcase, source_outlives_its_supervisor);
 	tcase_add_test(tcase, leaves_when_nothing_can_come);
 	tcase_add_test(tcase, leaves_with_its_supervisor);
-	tcase_add_loop_test(tcase, bad_start, 0, 10);
+	tcase_add_loop_test(tcase, bad_start, 0, 12);
 	tcase_add_test(tcase, odd_messages);
 	tcase_add_test(tcase, inherits_nothing);
+	tcase_add_test(tcase, quiet_end);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }

@@ -38,6 +38,8 @@ struct event_base *script_base(void);
 void script_settle(struct event_base *base);
 /* @ours is the test's end, @theirs goes to the code under test. */
 void script_pair(int *ours, int *theirs);
+/* The same over TCP, which the kernel may do TLS on. */
+void script_pair_tcp(int *ours, int *theirs);
 
 void script_send(int fd, const void *bytes, size_t size);
 void script_send_header(int fd, enum yab_wire_type type, uint32_t length, uint64_t page,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * transfer YABUSAMED SIZE DATA CONNECTIONS
+ * transfer YABUSAMED SIZE DATA CONNECTIONS [TLS-FOLDER]
  *
  * One transfer of a memory file of SIZE MiB from a source worker to a destination worker,
  * over TCP on the loopback device, without a region: nobody touches the memory before it
@@ -31,9 +31,10 @@
 #include <unistd.h>
 
 #include "channel.h"
-#include "pager.h"
 #include "region.h"
+#include "security.h"
 #include "wire.h"
+#include "worker.h"
 
 #define MIB	(1024UL * 1024)
 
@@ -54,6 +55,7 @@ struct worker {
 static struct event_base *base;
 static struct worker workers[SIDES];
 static bool complete;
+static unsigned int opened;	/* ends of connections */
 static struct timespec completed;
 
 static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
@@ -118,7 +120,10 @@ static void on_message(json_t *message, const int *fds, size_t fd_count, void *a
 	(void)fd_count;
 	if (!message || !type)
 		die("the %s worker is gone", side_names[worker->side]);
-	if (!strcmp(type, "complete")) {
+	if (!strcmp(type, "open")) {
+		opened++;
+		event_base_loopbreak(base);
+	} else if (!strcmp(type, "complete")) {
 		clock_gettime(CLOCK_MONOTONIC, &completed);
 		complete = true;
 		event_base_loopbreak(base);
@@ -163,8 +168,9 @@ static void start(struct worker *worker, int side, const char *program, unsigned
 	worker->channel = yab_channel_new(base, pair[0], on_message, worker);
 	if (!worker->channel)
 		die("no channel: %s", strerror(errno));
-	tell(worker, json_pack("{s:s, s:s, s:s, s:I}", "type", "start", "side", side_names[side],
-			       "vm", "bench", "pages", (json_int_t)(size / YAB_WIRE_PAGE_SIZE)),
+	tell(worker, json_pack("{s:s, s:s, s:s, s:I, s:b}", "type", "start", "side",
+			       side_names[side], "vm", "bench", "pages",
+			       (json_int_t)(size / YAB_WIRE_PAGE_SIZE), "sweep", 0),
 	     worker->memory_fd);
 }
 
@@ -188,17 +194,34 @@ static void connect_pair(int *here, int *there)
 	close(listener);
 }
 
-/* The hellos are the supervisors' business, and the workers do not miss them. */
-static void connect_role(enum yab_wire_role role)
+/* The prefaces are the supervisors' business, and the workers do not miss them. */
+static void connect_role(enum yab_wire_role role, unsigned int index, const char *tls_dir)
 {
+	static const uint8_t token[YAB_WIRE_TOKEN_SIZE] = "bench";
+	const struct yab_security security = { .plain = !tls_dir, .folder = tls_dir };
+	struct yab_worker_connection connection = {
+		.role = role,
+		.index = index,
+		.tls = tls_dir,
+		.token = token,
+		.name = "bench",
+	};
+	const unsigned int before = opened;
+	char error[YAB_WIRE_ERROR_MAX];
 	int fds[SIDES];
 
 	connect_pair(&fds[SOURCE], &fds[DESTINATION]);
 	for (int side = 0; side < SIDES; side++) {
-		tell(&workers[side], json_pack("{s:s, s:s}", "type", "connection", "role",
-					       yab_wire_role_name(role)), fds[side]);
+		connection.side = side == SOURCE ? YAB_CREDENTIALS_CLIENT : YAB_CREDENTIALS_SERVER;
+		connection.host = side == SOURCE ? "host1" : NULL;
+		if (yab_worker_connect(workers[side].channel, &connection, fds[side], &security,
+				       error, sizeof(error)) < 0)
+			die("%s", error);
 		close(fds[side]);
 	}
+	while (opened < before + SIDES)
+		if (event_base_dispatch(base) == 1)
+			die("a connection does not open");
 }
 
 /* xorshift64: no two pages alike, none zero, nothing to compress. */
@@ -286,17 +309,17 @@ static unsigned long number(const char *text)
 int main(int argc, char **argv)
 {
 	struct timespec began;
-	unsigned long size, data;
+	unsigned long size, data, connections;
 
-	if (argc != 5)
-		die("usage: transfer YABUSAMED SIZE DATA CONNECTIONS (MiB)");
+	if (argc != 5 && argc != 6)
+		die("usage: transfer YABUSAMED SIZE DATA CONNECTIONS [TLS-FOLDER] (MiB)");
 	size = number(argv[2]);
 	data = number(argv[3]);
 	if (data > size)
 		die("more data than memory");
-	/* The place for more: they are connect_role() once more each. */
-	if (number(argv[4]) != 1)
-		die("more than one bulk connection is not built in");
+	connections = number(argv[4]);
+	if (connections > YAB_WIRE_BULKS_MAX)
+		die("at most %d connections", YAB_WIRE_BULKS_MAX);
 	base = event_base_new();
 	if (!base)
 		die("no event base");
@@ -304,10 +327,11 @@ int main(int argc, char **argv)
 		start(&workers[side], side, argv[1], size * MIB);
 	fill(workers[SOURCE].memory_fd, size, data);
 	tell(&workers[SOURCE], json_pack("{s:s}", "type", "serve"), -1);
-	connect_role(YAB_WIRE_URGENT);
-	/* The sweep begins with the bulk connection. */
+	connect_role(YAB_WIRE_URGENT, 0, argv[5]);
+	for (unsigned long i = 0; i < connections; i++)
+		connect_role(YAB_WIRE_BULK, (unsigned int)i, argv[5]);
 	clock_gettime(CLOCK_MONOTONIC, &began);
-	connect_role(YAB_WIRE_BULK);
+	tell(&workers[DESTINATION], json_pack("{s:s}", "type", "sweep"), -1);
 	while (!complete)
 		if (event_base_dispatch(base) == 1)
 			die("nothing to wait for");
@@ -315,7 +339,6 @@ int main(int argc, char **argv)
 		look_at_memory(&workers[side]);
 	compare();
 	printf("seconds %.3f\nbytes %lu\n", seconds(began, completed), data * MIB);
-	printf("requests %lu\n", size * MIB / YAB_WIRE_PAGE_SIZE / YAB_PAGER_RUN);
 	/* The destination first: the source goes on while it has connections. */
 	end(&workers[DESTINATION]);
 	end(&workers[SOURCE]);
