@@ -338,7 +338,8 @@ static json_t *yabctl_request_migrate(struct yabctl *ctl)
 {
 	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I}", "codec", ctl->codec, "vm",
 			 ctl->operands[0], "destination", ctl->operands[1], "paused", ctl->paused,
-			 "connections", (json_int_t)ctl->connections, "bandwidth", (json_int_t)ctl->bandwidth);
+			 "connections", (json_int_t)ctl->connections, "bandwidth",
+			 (json_int_t)ctl->bandwidth);
 }
 
 static json_t *yabctl_request_bandwidth(struct yabctl *ctl)
