@@ -37,6 +37,7 @@ start host1
 guest_says host1 'guest: tick=' 120 || bail "the guest does not boot"
 guest_goes_on host1 || bail "the guest does not run"
 guest_command host1 reset "guest: reset" || bail "the guest does not answer"
+guest_ticks host1 12 || bail "the guest does not run"
 start host2 -incoming defer
 qmp_raw host2 '{"execute": "migrate-incoming", "arguments": {"uri": "tcp:0.0.0.0:4444"}}' >/dev/null
 qmp_raw host1 '{"execute": "migrate-set-parameters", "arguments": {"max-bandwidth": 12500000000}}' >/dev/null
@@ -53,10 +54,13 @@ done_or_failed()
 until_true 120 done_or_failed || bail "QEMU's postcopy does not end: $info"
 [[ $info == *'"status": "completed"'* ]] || bail "QEMU's postcopy failed: $info"
 guest_goes_on host2 || bail "the guest does not run on host2"
+until_true 60 guest_back_us >/dev/null || bail "the guest does not get its speed back"
+back=$(guest_back_us)
 guest_final host2 || bail "wrong pages"
 field() { sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" <<<"$info"; }
 echo "downtime_us=$(($(field downtime) * 1000))"
 echo "total_us=$(($(field total-time) * 1000))"
 trace_figures host2
 echo "worst_us=$(guest_figure host2 worst_us)"
+echo "back_us=$((back + $(field downtime) * 1000))"
 echo "bytes=$(field transferred)"

@@ -313,10 +313,10 @@ static void tick(uint64_t due)
 	}
 	if (now > due && now - due > last.late_us)
 		last.late_us = now - due;
-	printf("guest: tick=%llu checks=%llu rounds=%llu wrong=%llu worst_us=%llu rate=%llu late_us=%llu\n",
-	       (unsigned long long)last.ticks++, (unsigned long long)checks,
-	       (unsigned long long)rounds, (unsigned long long)wrong,
-	       (unsigned long long)worst,
+	printf("guest: tick=%llu at_us=%llu checks=%llu rounds=%llu wrong=%llu worst_us=%llu rate=%llu late_us=%llu\n",
+	       (unsigned long long)last.ticks++, (unsigned long long)now,
+	       (unsigned long long)checks, (unsigned long long)rounds,
+	       (unsigned long long)wrong, (unsigned long long)worst,
 	       (unsigned long long)(now > last.at ?
 				    (checks - last.checks) * 1000000 / (now - last.at) : 0),
 	       (unsigned long long)last.late_us);

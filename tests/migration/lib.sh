@@ -241,6 +241,45 @@ migrate_value()
 	sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$YAB_LAB_OUT/migrate.json" | tail -n 1
 }
 
+# guest_ticks HOST COUNT: waits for so many more tick lines
+guest_ticks()
+{
+	local from
+	from=$(guest_figure "$1" tick)
+
+	until_true 60 guest_has_ticked "$1" $((${from:-0} + $2))
+}
+
+guest_has_ticked()
+{
+	local tick
+	tick=$(guest_figure "$1" tick)
+
+	[[ -n $tick ]] && ((tick >= $2))
+}
+
+# guest_back_us: from the last tick on host1 to the first of four in a row (a second) on
+# host2 with 90 % of the median speed of the last twelve on host1; by the guest's clock,
+# which stands still while the guest does. False if there is none yet.
+guest_back_us()
+{
+	{
+		on host1 grep -a '^guest: tick=.* late_us=' "$console" | tail -n 12 | sed 's/^/before /'
+		on host2 grep -a '^guest: tick=.* late_us=' "$console" | sed 's/^/after /'
+	} | tr -d '\r' | awk '
+		{ for (i = 2; i <= NF; i++) if (split($i, pair, "=") == 2) v[pair[1]] = pair[2] }
+		$1 == "before" {
+			for (i = ++n; i > 1 && rate[i - 1] > v["rate"]; i--)
+				rate[i] = rate[i - 1]
+			rate[i] = v["rate"]; last = v["at_us"]
+			next
+		}
+		v["rate"] < 0.9 * rate[int((n + 1) / 2)] { good = 0; next }
+		++good == 1 { first = v["at_us"] }
+		good == 4 { print first - last; found = 1; exit }
+		END { exit !found }'
+}
+
 # trace_start HOST FUNCTION: has the kernel time each call of a function
 trace_start()
 {
