@@ -22,7 +22,9 @@
 #define YAB_SOFT_DIRTY_LIMIT	(16ULL << (30 - 12))
 /* Of one memory file: one, or some if QEMU binds parts of it to nodes. */
 #define YAB_SOFT_DIRTY_MAPPINGS	64
-/* Of an entry of pagemap. */
+/* Entries of pagemap that are read at once. */
+#define YAB_SOFT_DIRTY_ENTRIES	512
+/* Of such an entry. */
 #define YAB_SOFT_DIRTY_BIT	(1ULL << 55)
 
 struct yab_soft_dirty_mapping {
@@ -185,16 +187,16 @@ static int yab_soft_dirty_read_mapping(const struct yab_soft_dirty *soft,
 				       uint64_t page, uint64_t count, uint64_t base,
 				       uint64_t *bits)
 {
-	uint64_t entries[512];
+	uint64_t entries[YAB_SOFT_DIRTY_ENTRIES];
 	const uint64_t end = page + count;
 	ssize_t n;
 
 	while (page < end) {
-		const uint64_t left = end - page, most = sizeof(entries) / sizeof(entries[0]);
+		const uint64_t left = end - page;
 		const uint64_t address = mapping->address + (page - mapping->page);
 
 		n = pread(soft->pagemap_fd, entries,
-			  (left < most ? left : most) * sizeof(entries[0]),
+			  left < YAB_SOFT_DIRTY_ENTRIES ? left * sizeof(entries[0]) : sizeof(entries),
 			  (off_t)(address * sizeof(entries[0])));
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -38,6 +38,8 @@ static const char * const messages[] = {
 	"{\"type\": \"connection\", \"role\": \"bulk\", \"index\": 0, \"token\": "
 	"\"00112233445566778899aabbccddeeff\", \"tls\": false, \"name\": \"host1\"}",
 	"{\"type\": \"serve\"}",
+	"{\"type\": \"hints\", \"ranges\": [[60, 4], [0, 2]]}",
+	"{\"type\": \"hints\", \"ranges\": [[60, 5]]}",
 };
 
 #define MESSAGES	ARRAY_SIZE(messages)
