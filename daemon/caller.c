@@ -187,6 +187,8 @@ static void yab_caller_call(struct yab_caller *caller, json_t *json)
 			yab_incoming_abort(incoming);
 		else if (!strcmp(name, "limit"))
 			yab_incoming_limit(incoming, json_object_get(json, "bandwidth"));
+		else if (!strcmp(name, "dirty"))
+			yab_incoming_hint(incoming, json_object_get(json, "ranges"));
 		else if (!strcmp(name, "confirm"))
 			yab_incoming_confirmed(incoming);
 		else

@@ -100,6 +100,11 @@ err_kill:
 	return NULL;
 }
 
+pid_t yab_child_pid(const struct yab_child *child)
+{
+	return child->pid;
+}
+
 /* The pidfd names this process even if its number was used again. */
 void yab_child_kill(struct yab_child *child)
 {

@@ -18,6 +18,8 @@ typedef void (*yab_child_cb)(int status, void *arg);
  */
 struct yab_child *yab_child_watch(struct event_base *base, pid_t pid, yab_child_cb cb, void *arg);
 void yab_child_kill(struct yab_child *child);
+/* Its number, which nobody else has before it is reaped. */
+pid_t yab_child_pid(const struct yab_child *child);
 /*
  * Nobody is told any more. The process has @seconds to end by itself, then it is
  * killed; it is reaped either way.

@@ -57,6 +57,7 @@ struct yab_demand {
 	uint64_t bandwidth;
 	const char *policy;
 	enum yab_codec_kind codec;	/* of the source's packs */
+	json_t *hints;			/* NULL: none yet */
 
 	struct yab_statistics statistics;
 };
@@ -187,6 +188,16 @@ static void yab_demand_interrupt(struct yab_demand *demand, const char *error)
 	demand->ops->interrupted(text, demand->arg);
 }
 
+/* A worker that is not told does without. */
+static void yab_demand_tell_hints(struct yab_demand *demand)
+{
+	if (demand->worker && demand->hints &&
+	    yab_channel_send(demand->worker, json_pack("{s:s, s:O}", "type", "hints", "ranges",
+						       demand->hints), NULL, 0) < 0)
+		yab_log_debug(demand->vm, "the page worker does not take hints: %s",
+			      strerror(errno));
+}
+
 /* 0, or -1 with errno: then there may be a child. */
 static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_fd)
 {
@@ -211,6 +222,7 @@ static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_
 						      demand->sweeps),
 			     fds, 2) < 0)
 		return -1;
+	yab_demand_tell_hints(demand);
 	if (!demand->bandwidth)
 		return 0;
 	return yab_channel_send(demand->worker, json_pack("{s:s, s:I}", "type", "limit",
@@ -316,6 +328,7 @@ void yab_demand_free(struct yab_demand *demand, bool goes_on)
 		return;
 	yab_demand_drop_worker(demand, goes_on && demand->state == YAB_DEMAND_WORKING);
 	yab_statistics_release(&demand->statistics);
+	json_decref(demand->hints);
 	event_free(demand->restart);
 	free(demand);
 }
@@ -372,4 +385,13 @@ void yab_demand_limit(struct yab_demand *demand, uint64_t bandwidth)
 						       (json_int_t)bandwidth), NULL, 0) < 0)
 		yab_log_warn(demand->vm, "the page worker does not take a limit: %s",
 			     strerror(errno));
+}
+
+bool yab_demand_hint(struct yab_demand *demand, json_t *ranges)
+{
+	if (demand->hints)
+		return false;
+	demand->hints = json_incref(ranges);
+	yab_demand_tell_hints(demand);
+	return true;
 }

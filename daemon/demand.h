@@ -76,4 +76,10 @@ int yab_demand_connect(struct yab_demand *demand, const struct yab_worker_connec
 /* Bytes a second for the sweep; 0: no limit. */
 void yab_demand_limit(struct yab_demand *demand, uint64_t bandwidth);
 
+/*
+ * Pages that the guest used of late, as checked by yab_hints_parse(). Borrowed; this and every later
+ * worker is told. Only the first ones count: false if there were some before.
+ */
+bool yab_demand_hint(struct yab_demand *demand, json_t *ranges);
+
 #endif /* YAB_DAEMON_DEMAND_H */

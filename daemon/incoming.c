@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "demand.h"
 #include "handshake.h"
+#include "hints.h"
 #include "log.h"
 #include "region.h"
 #include "stream.h"
@@ -314,10 +315,10 @@ static void yab_incoming_waiting(json_t *results, const char *error, void *arg)
 	yab_incoming_enter(incoming, YAB_INCOMING_PREPARED);
 	yab_incoming_arm(incoming, YAB_INCOMING_STALL_SECONDS * 1000);
 	yab_token_print(incoming->route, route);
-	cookie = json_pack("{s:s, s:s, s:s, s:s, s:s*}", "token", incoming->token_text, "route",
-			   route, "instance", incoming->supervisor->instance, "codec",
+	cookie = json_pack("{s:s, s:s, s:s, s:s, s:s*, s:i}", "token", incoming->token_text,
+			   "route", route, "instance", incoming->supervisor->instance, "codec",
 			   yab_codec_name(incoming->codec), "session",
-			   yab_log_session_of(incoming->name));
+			   yab_log_session_of(incoming->name), "hints", YAB_HINTS_MAX);
 	yab_caller_reply(incoming->caller, json_pack("{s:s, s:o}", "reply", "prepare", "cookie",
 						     cookie));
 }
@@ -637,6 +638,18 @@ void yab_incoming_limit(struct yab_incoming *incoming, json_t *bandwidth)
 
 	if (incoming->demand && value >= 0)
 		yab_demand_limit(incoming->demand, (uint64_t)value);
+}
+
+void yab_incoming_hint(struct yab_incoming *incoming, json_t *ranges)
+{
+	struct yab_hints hints;
+
+	if (yab_incoming_revocable(incoming))
+		yab_incoming_misused(incoming, "dirty pages before Finish");
+	else if (yab_hints_parse(&hints, ranges, incoming->pages) < 0)
+		yab_incoming_misused(incoming, "dirty pages that are no ranges of this VM's");
+	else if (incoming->demand && !yab_demand_hint(incoming->demand, ranges))
+		yab_incoming_misused(incoming, "dirty pages, told twice");
 }
 
 int yab_incomings_limit(struct yab_incomings *incomings, const char *name, json_t *bandwidth)

@@ -42,6 +42,8 @@ void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie);
 void yab_incoming_limit(struct yab_incoming *incoming, json_t *bandwidth);
 /* The same for the migration of the VM @name, if there is one: 0; else -1. */
 int yab_incomings_limit(struct yab_incomings *incomings, const char *name, json_t *bandwidth);
+/* After Finish, once: pages that the guest wrote before it was stopped (hints.h). */
+void yab_incoming_hint(struct yab_incoming *incoming, json_t *ranges);
 /* The source gives up; refused once it is committed. */
 void yab_incoming_abort(struct yab_incoming *incoming);
 /* The source has ended its QEMU; the session may be forgotten. */

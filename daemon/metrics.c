@@ -96,6 +96,8 @@ static const struct yab_metrics_family {
 	  "Pages that were asked for early because of a touch nearby." },
 	{ "wasted_pages", "yabusame_wasted_pages", YAB_METRICS_COUNTER, "pages",
 	  "Those of them that no later touch bore out." },
+	{ "hinted_pages", "yabusame_hinted_pages", YAB_METRICS_COUNTER, "pages",
+	  "Pages that were asked for early because the guest had written them of late." },
 	{ "faults", "yabusame_faults", YAB_METRICS_COUNTER, NULL,
 	  "Touches of missing pages." },
 	{ "connections_lost", "yabusame_connections_lost", YAB_METRICS_COUNTER, NULL,

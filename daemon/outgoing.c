@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "log.h"
 #include "outgoing_state.h"
+#include "region.h"
 
 /* Seconds that each state may take. */
 #define YAB_OUTGOING_PREPARE_SECONDS	75
@@ -90,6 +91,51 @@ static int yab_outgoing_call(struct yab_outgoing *outgoing, json_t *call)
 	return -1;
 }
 
+/* The destination is told what to ask for first. */
+static void yab_outgoing_hint(const struct yab_hints *hints, void *arg)
+{
+	struct yab_outgoing *outgoing = arg;
+	json_t *ranges, *call;
+
+	/* It may be in doubt by now. Hints are not worth a second try. */
+	if (outgoing->state != YAB_OUTGOING_COMMITTING && outgoing->state != YAB_OUTGOING_PULLING)
+		return;
+	ranges = yab_hints_json(hints, (uint64_t)outgoing->hints_max);
+	call = json_pack("{s:s, s:s, s:o}", "call", "dirty", "token", outgoing->token_text,
+			 "ranges", ranges);
+	if (yab_outgoing_call(outgoing, call) < 0)
+		yab_log_debug(outgoing->vm->name, "%s was not told what was written of late: %s",
+			      outgoing->options.destination.text, strerror(errno));
+}
+
+/*
+ * Notes what the guest writes from now on, while the destination starts its QEMU: that
+ * takes a second or so, and the rest until it is stopped much less. A guest that does not run there
+ * has no use for it.
+ */
+static void yab_outgoing_watch(struct yab_outgoing *outgoing)
+{
+	const struct yab_vm *vm = outgoing->vm;
+	const struct yab_dirty_target target = {
+		.vm = vm->name,
+		.on_region = !strncmp(vm->memory_path, YAB_REGION_FOLDER "/",
+				      strlen(YAB_REGION_FOLDER "/")),
+		.memory_fd = vm->memory_fd,
+		.pages = vm->pages,
+		.pid = vm->qemu ? yab_qemu_pid(vm->qemu) : -1,
+	};
+
+	if (!outgoing->options.paused)
+		outgoing->dirty = yab_dirty_log_new(outgoing->supervisor->base, &target,
+						    yab_dirty_kinds, yab_outgoing_hint, outgoing);
+}
+
+static void yab_outgoing_unwatch(struct yab_outgoing *outgoing)
+{
+	yab_dirty_log_free(outgoing->dirty);
+	outgoing->dirty = NULL;
+}
+
 static void yab_outgoing_prepare(struct yab_outgoing *outgoing)
 {
 	struct yab_inspection *inspection = &outgoing->inspection;
@@ -114,6 +160,8 @@ static void yab_outgoing_prepare(struct yab_outgoing *outgoing)
 	if (yab_outgoing_call(outgoing, call) < 0)
 		yab_outgoing_fail(outgoing, "cannot call %s: %s",
 				  outgoing->options.destination.text, strerror(errno));
+	else
+		yab_outgoing_watch(outgoing);
 }
 
 /* Asks what became of the session, and takes it up where it goes on. */
@@ -221,6 +269,9 @@ static void yab_outgoing_reply_prepare(struct yab_outgoing *outgoing, json_t *co
 			     yab_codec_name(outgoing->options.codec));
 	outgoing->options.codec = codec;
 	outgoing->prepared = true;
+	outgoing->hints_max = json_integer_value(json_object_get(cookie, "hints"));
+	if (outgoing->hints_max <= 0)
+		yab_outgoing_unwatch(outgoing);
 	yab_outgoing_perform(outgoing);
 }
 
@@ -302,6 +353,8 @@ static void yab_outgoing_commit(struct yab_outgoing *outgoing)
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_COMMITTING);
 	yab_outgoing_arm(outgoing, YAB_OUTGOING_FINISH_SECONDS);
 	yab_supply_persist(outgoing->supply);
+	/* Not before: this is the first moment that nobody waits for us. */
+	yab_dirty_log_read(outgoing->dirty);
 }
 
 static void yab_outgoing_complete(struct yab_outgoing *outgoing, json_t *event)
@@ -557,6 +610,8 @@ static void yab_outgoing_confirm(struct yab_outgoing *outgoing)
 
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_CONFIRMING);
 	yab_outgoing_phase(outgoing, YAB_JOB_CONFIRM);
+	/* It may hold the region, which ends with QEMU. */
+	yab_outgoing_unwatch(outgoing);
 	yab_supply_free(outgoing->supply, false);
 	outgoing->supply = NULL;
 	if (!vm->qemu) {

@@ -82,6 +82,7 @@ void yab_outgoing_free(struct yab_outgoing *outgoing)
 	LIST_REMOVE(outgoing, link);
 	yab_log_session_end(&outgoing->session);
 	yab_transfer_free(outgoing->transfer);
+	yab_dirty_log_free(outgoing->dirty);
 	/* If it is the daemon that ends, a guest elsewhere waits for pages. */
 	yab_supply_free(outgoing->supply, true);
 	yab_contact_free(outgoing->contact);
@@ -147,6 +148,8 @@ void yab_outgoing_give_back(struct yab_outgoing *outgoing, const char *text, boo
 		     outgoing->options.destination.text,
 		     text);
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_GIVING_BACK);
+	yab_dirty_log_free(outgoing->dirty);
+	outgoing->dirty = NULL;
 	yab_supply_free(outgoing->supply, false);
 	outgoing->supply = NULL;
 	if (outgoing->transfer)

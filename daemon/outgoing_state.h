@@ -13,6 +13,7 @@
 #include <sys/queue.h>
 
 #include "contact.h"
+#include "dirty.h"
 #include "inspection.h"
 #include "log.h"
 #include "outgoing.h"
@@ -54,6 +55,7 @@ struct yab_outgoing {
 	char token_text[YAB_TOKEN_TEXT_SIZE];
 	char instance[YAB_TOKEN_TEXT_SIZE];
 	struct yab_log_session session;
+	json_int_t hints_max;		/* ranges that it takes; 0: does not know of hints */
 
 	/* From Perform. */
 	struct yab_supply *supply;
@@ -61,6 +63,7 @@ struct yab_outgoing {
 	uint64_t bytes_seen;		/* of device state, at the last look */
 	bool loaded;			/* the destination's QEMU has it all */
 	int64_t stopped_us;		/* arrival of STOP; 0: did not stop */
+	struct yab_dirty_log *dirty;	/* from Prepare on; NULL: no hints */
 
 	/* While giving back; the error also while its better reason is awaited. */
 	bool aborting;			/* the destination was told and did not answer yet */

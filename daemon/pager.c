@@ -242,6 +242,7 @@ static void yab_pager_ask_idle(struct yab_pager *pager)
 	}
 	pager->store.statistics.prefetched_pages =
 		yab_policy_statistics(pager->policy)->prefetched;
+	pager->store.statistics.hinted_pages = yab_policy_statistics(pager->policy)->hinted;
 }
 
 /*
@@ -523,6 +524,15 @@ void yab_pager_limit(struct yab_pager *pager, uint64_t bandwidth)
 {
 	yab_budget_set(&pager->budget, bandwidth, yab_clock_ns());
 	event_del(&pager->refill);
+	yab_pager_pump(pager);
+}
+
+void yab_pager_hint(struct yab_pager *pager, const struct yab_hints *hints)
+{
+	/* The best last, which a policy takes for the newest. */
+	for (unsigned int i = hints->count; i > 0; i--)
+		yab_policy_hint(pager->policy, hints->ranges[i - 1].page,
+				hints->ranges[i - 1].count);
 	yab_pager_pump(pager);
 }
 

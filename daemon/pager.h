@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "codec.h"
+#include "hints.h"
 #include "store.h"
 #include "wire.h"
 
@@ -74,6 +75,12 @@ int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, unsigned
 void yab_pager_sweep(struct yab_pager *pager, bool on);
 /* Bytes a second that the sweep may bring in from now on; 0: as many as come. */
 void yab_pager_limit(struct yab_pager *pager, uint64_t bandwidth);
+
+/*
+ * What the guest used of late at the source, by pages of the region: asked for before what
+ * nobody touched.
+ */
+void yab_pager_hint(struct yab_pager *pager, const struct yab_hints *hints);
 
 bool yab_pager_is_complete(const struct yab_pager *pager);
 bool yab_pager_has_connections(const struct yab_pager *pager);

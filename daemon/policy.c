@@ -8,7 +8,6 @@
 
 /* Touches whose surroundings are to be asked for, or were: as many as vCPUs wait at once. */
 #define YAB_POLICY_PUSHES	256
-#define YAB_POLICY_HINTS	1024
 #define YAB_POLICY_SPEC_SIZE	64
 
 struct yab_policy_ops {
@@ -261,6 +260,7 @@ static bool yab_policy_next_hinted(struct yab_policy *policy, const struct yab_p
 		if (yab_pagemap_first_idle(map, hint->page, end, limit, page, count)) {
 			hint->page = *page + *count;
 			hint->count = end - hint->page;
+			policy->statistics.hinted += *count;
 			return true;
 		}
 		policy->hint_top--;

@@ -22,6 +22,8 @@
 #define YAB_POLICY_DEFAULT	"adaptive"
 /* The most pages that forward= and backward= take: 16 MiB. */
 #define YAB_POLICY_AROUND_MAX	4096
+/* Hints that are kept. */
+#define YAB_POLICY_HINTS	1024
 
 struct yab_policy;
 
@@ -42,6 +44,8 @@ struct yab_policy_statistics {
 	 * in vain because of this (all are needed in the end), only too early.
 	 */
 	uint64_t wasted;
+	/* Pages asked for in bulk because of a hint. */
+	uint64_t hinted;
 };
 
 bool yab_policy_is_valid(const char *spec);

@@ -281,6 +281,11 @@ struct yab_qmp *yab_qemu_qmp(struct yab_qemu *qemu)
 	return qemu && qemu->ready ? qemu->qmp : NULL;
 }
 
+pid_t yab_qemu_pid(const struct yab_qemu *qemu)
+{
+	return qemu->child ? yab_child_pid(qemu->child) : -1;
+}
+
 void yab_qemu_kill(struct yab_qemu *qemu)
 {
 	struct timeval grace = { .tv_usec = YAB_QEMU_END_MS * 1000 };

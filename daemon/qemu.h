@@ -9,6 +9,7 @@
 #include <event2/event.h>
 #include <jansson.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "qmp.h"
 
@@ -38,6 +39,8 @@ struct yab_qemu *yab_qemu_spawn(struct event_base *base, const char *vm, char *c
 				size_t error_size);
 /* NULL while there is no connection. */
 struct yab_qmp *yab_qemu_qmp(struct yab_qemu *qemu);
+/* -1 once it is reaped. */
+pid_t yab_qemu_pid(const struct yab_qemu *qemu);
 /* SIGKILL, at once or, if it is about to end by itself, soon; exited() follows. */
 void yab_qemu_kill(struct yab_qemu *qemu);
 /* The process goes on without us (the daemon ends). */

@@ -229,7 +229,9 @@ int yab_region_declare(int pager_fd, struct yab_range *ranges, size_t count)
 	return ioctl(pager_fd, YAB_IOC_DECLARE, &declare) < 0 ? -1 : 0;
 }
 
-int yab_region_present(int pager_fd, uint64_t page, uint64_t count, uint64_t *bits)
+/* YAB_IOC_PRESENT or YAB_IOC_DIRTY. */
+static int yab_region_bits(int pager_fd, unsigned long call, uint64_t page, uint64_t count,
+			   uint64_t *bits)
 {
 	struct yab_bitmap bitmap = {
 		.page = page,
@@ -237,5 +239,22 @@ int yab_region_present(int pager_fd, uint64_t page, uint64_t count, uint64_t *bi
 		.bits = (uintptr_t)bits,
 	};
 
-	return ioctl(pager_fd, YAB_IOC_PRESENT, &bitmap) < 0 ? -1 : 0;
+	return ioctl(pager_fd, call, &bitmap) < 0 ? -1 : 0;
+}
+
+int yab_region_present(int pager_fd, uint64_t page, uint64_t count, uint64_t *bits)
+{
+	return yab_region_bits(pager_fd, YAB_IOC_PRESENT, page, count, bits);
+}
+
+int yab_region_dirty(int pager_fd, uint64_t page, uint64_t count, uint64_t *bits)
+{
+	return yab_region_bits(pager_fd, YAB_IOC_DIRTY, page, count, bits);
+}
+
+int yab_region_track(int pager_fd, bool on)
+{
+	struct yab_track track = { .flags = on ? YAB_TRACK_ON : 0 };
+
+	return ioctl(pager_fd, YAB_IOC_TRACK, &track) < 0 ? -1 : 0;
 }

@@ -3,6 +3,7 @@
 #ifndef YAB_DAEMON_REGION_H
 #define YAB_DAEMON_REGION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -40,5 +41,14 @@ int yab_region_declare(int pager_fd, struct yab_range *ranges, size_t count);
  * N / 64 for page @page + N. 0, or -1 with errno.
  */
 int yab_region_present(int pager_fd, uint64_t page, uint64_t count, uint64_t *bits);
+
+/* Begins or ends dirty tracking. 0, or -1 with errno (docs/kernel-abi.md). */
+int yab_region_track(int pager_fd, bool on);
+
+/*
+ * Which of @count pages from @page on were written since tracking began or the last call;
+ * else as yab_region_present().
+ */
+int yab_region_dirty(int pager_fd, uint64_t page, uint64_t count, uint64_t *bits);
 
 #endif /* YAB_DAEMON_REGION_H */

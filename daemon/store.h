@@ -60,6 +60,7 @@ struct yab_store_statistics {
 	uint64_t duplicate_pages;	/* arrived when they were present already */
 	uint64_t prefetched_pages;	/* asked for because of a touch nearby, and those */
 	uint64_t wasted_pages;		/* that no touch bore out: see policy.h */
+	uint64_t hinted_pages;		/* asked for because the source had a hint */
 };
 
 /* As yab_region_declare() and yab_region_present() do it. 0, or -1 with errno. */

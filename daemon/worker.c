@@ -14,6 +14,7 @@
 
 #include "backing_file.h"
 #include "backing_process.h"
+#include "hints.h"
 #include "log.h"
 #include "opening.h"
 #include "pager.h"
@@ -173,7 +174,7 @@ static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
 	const struct yab_store_statistics *now = yab_pager_statistics(worker->pager);
 	json_t *json;
 
-	json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "type", "statistics",
 			 "packed_pages", (json_int_t)now->packed_pages,
 			 "packed_bytes", (json_int_t)now->packed_bytes,
@@ -187,7 +188,8 @@ static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
 			 "bulk_pages", (json_int_t)now->bulk_pages,
 			 "duplicate_pages", (json_int_t)now->duplicate_pages,
 			 "prefetched_pages", (json_int_t)now->prefetched_pages,
-			 "wasted_pages", (json_int_t)now->wasted_pages);
+			 "wasted_pages", (json_int_t)now->wasted_pages,
+			 "hinted_pages", (json_int_t)now->hinted_pages);
 	for (int i = 0; i < YAB_WAITS; i++)
 		json_object_set_new(json, yab_worker_waits[i],
 				    yab_statistics_histogram(yab_pager_latency(worker->pager, i)));
@@ -538,6 +540,16 @@ static void yab_worker_limit(struct yab_worker *worker, json_t *message)
 	yab_pager_limit(worker->pager, bandwidth > 0 ? (uint64_t)bandwidth : 0);
 }
 
+static void yab_worker_hint(struct yab_worker *worker, json_t *message)
+{
+	struct yab_hints hints;
+
+	if (yab_hints_parse(&hints, json_object_get(message, "ranges"), worker->pages) < 0)
+		yab_log_error(worker->vm, "worker: hints that are none");
+	else
+		yab_pager_hint(worker->pager, &hints);
+}
+
 static void yab_worker_orphan(struct yab_worker *worker)
 {
 	yab_channel_free(worker->channel);
@@ -574,6 +586,8 @@ static void yab_worker_on_message(json_t *message, const int *fds, size_t fd_cou
 		yab_worker_leave(worker, EXIT_SUCCESS);
 	else if (type && !strcmp(type, "limit") && worker->pager)
 		yab_worker_limit(worker, message);
+	else if (type && !strcmp(type, "hints") && worker->pager)
+		yab_worker_hint(worker, message);
 	else if (type && !strcmp(type, "sweep") && worker->pager)
 		yab_pager_sweep(worker->pager, true);
 	else

@@ -26,6 +26,8 @@
  *				read from now on. Requests wait until then.
  *   {"type": "limit", "bandwidth": N}	destination only: bytes a second for the sweep,
  *				0 for no limit
+ *   {"type": "hints", "ranges": [[PAGE, COUNT], ...]}	destination only: pages that the
+ *				guest used of late, best first (hints.h)
  *   {"type": "end"}		nobody needs what is here any more: leave with 0
  *
  * Worker to supervisor:
@@ -50,7 +52,7 @@
  *     service_us: from reading an urgent request to handing the header of its answer
  *     to the socket
  *   destination: present, faults, urgent_pages, bulk_pages, duplicate_pages,
- *     prefetched_pages, wasted_pages (see policy.h),
+ *     prefetched_pages, wasted_pages, hinted_pages (see policy.h),
  *     fault_us: from the first touch of a page to its declaration, and its parts
  *     (touch.h): queue_us, round_trip_us, install_us
  *   What ends in _us is a histogram as statistics.h has it. The time in the network is

@@ -229,6 +229,11 @@ static void yabctl_table(json_t *job)
 			 (long long)yabctl_number(statistics, "wasted_pages"));
 		yabctl_row("prefetched", line);
 	}
+	if (yabctl_number(statistics, "hinted_pages")) {
+		snprintf(line, sizeof(line), "%lld pages",
+			 (long long)yabctl_number(statistics, "hinted_pages"));
+		yabctl_row("written of late", line);
+	}
 	if (statistics) {
 		yabctl_row("bytes of pages",
 			   yabctl_bytes(yabctl_number(statistics, "bytes"), a, sizeof(a)));

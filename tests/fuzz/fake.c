@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "../../daemon/child.h"
+#include "../../daemon/dirty.h"
 #include "../../daemon/handshake.h"
 #include "../../daemon/qemu.h"
 #include "../../daemon/region.h"
@@ -294,6 +295,54 @@ struct yab_qmp *__wrap_yab_qemu_qmp(struct yab_qemu *qemu);
 struct yab_qmp *__wrap_yab_qemu_qmp(struct yab_qemu *qemu)
 {
 	return qemu && qemu->ready ? qemu->qmp : NULL;
+}
+
+pid_t __wrap_yab_qemu_pid(const struct yab_qemu *qemu);
+pid_t __wrap_yab_qemu_pid(const struct yab_qemu *qemu)
+{
+	(void)qemu;
+	return -1;
+}
+
+/* Every other page was written. */
+static void *fake_dirty_start(const struct yab_dirty_target *target, char *error,
+			      size_t error_size)
+{
+	(void)target;
+	(void)error;
+	(void)error_size;
+	return malloc(1);
+}
+
+static int fake_dirty_read(void *object, uint64_t page, uint64_t count, uint64_t *bits)
+{
+	(void)object;
+	(void)page;
+	memset(bits, 0x55, (count + 63) / 64 * sizeof(*bits));
+	return 0;
+}
+
+static const struct yab_dirty_kind fake_dirty_kind = {
+	"fake", UINT64_MAX, fake_dirty_start, fake_dirty_read, free,
+};
+
+struct yab_dirty_log *__real_yab_dirty_log_new(struct event_base *base,
+					       const struct yab_dirty_target *target,
+					       const struct yab_dirty_kind *const *kinds,
+					       yab_dirty_cb cb, void *arg);
+struct yab_dirty_log *__wrap_yab_dirty_log_new(struct event_base *base,
+					       const struct yab_dirty_target *target,
+					       const struct yab_dirty_kind *const *kinds,
+					       yab_dirty_cb cb, void *arg);
+struct yab_dirty_log *__wrap_yab_dirty_log_new(struct event_base *base,
+					       const struct yab_dirty_target *target,
+					       const struct yab_dirty_kind *const *kinds,
+					       yab_dirty_cb cb, void *arg)
+{
+	static const struct yab_dirty_kind *const fake_kinds[] = { &fake_dirty_kind, NULL };
+
+	(void)kinds;
+	return __real_yab_dirty_log_new(base, target, fake_kinds, cb, arg);
 }
 
 void __wrap_yab_qemu_kill(struct yab_qemu *qemu);

@@ -27,12 +27,13 @@
 #define STEPS_MAX	150
 #define CALLERS		3
 #define TOKEN		"\"token\": \"" FAKE_TOKEN_TEXT "\""
+#define ROUTE		"\"route\": \"" FAKE_TOKEN_TEXT "\""
 #define INSTANCE	"\"instance\": \"" FAKE_TOKEN_TEXT "\""
 
 /* What a good other side says, and what a bad one might. */
 static const char * const calls[] = {
 	"{\"call\": \"prepare\", \"cookie\": "
-	"{\"protocol\": 1, \"vm\": \"vm\", \"memory\": 1048576, \"page_size\": 4096}}",
+	"{\"protocol\": 2, \"vm\": \"vm\", \"memory\": 1048576, \"page_size\": 4096}}",
 	"{\"call\": \"finish\", " TOKEN ", \"cookie\": {\"paused\": false, \"pages\": 256}}",
 	"{\"call\": \"finish\", " TOKEN ", \"cookie\": {\"paused\": true, \"pages\": 256}}",
 	"{\"call\": \"abort\", " TOKEN "}",
@@ -40,16 +41,19 @@ static const char * const calls[] = {
 	"{\"call\": \"confirm\", " TOKEN "}",
 	"{\"call\": \"finish\", " TOKEN ", \"cookie\": {\"pages\": 255}}",
 	"{\"call\": \"prepare\", \"cookie\": "
-	"{\"protocol\": 1, \"vm\": \"vm\", \"memory\": 4096, \"page_size\": 4096}}",
+	"{\"protocol\": 2, \"vm\": \"vm\", \"memory\": 4096, \"page_size\": 4096}}",
 	"{\"call\": \"attach\", " INSTANCE "}",
 	"{\"call\": \"destroy\", " TOKEN "}",
+	"{\"call\": \"dirty\", " TOKEN ", \"ranges\": [[0, 8], [255, 1]]}",
+	"{\"call\": \"dirty\", " TOKEN ", \"ranges\": [[255, 2]]}",
 };
 
 static const struct {
 	enum yab_wire_type type;
 	const char *text;
 } answers[] = {
-	{ YAB_WIRE_REPLY, "{\"reply\": \"prepare\", \"cookie\": {" TOKEN ", " INSTANCE "}}" },
+	{ YAB_WIRE_REPLY, "{\"reply\": \"prepare\", \"cookie\": {" TOKEN ", " INSTANCE ", "
+			  ROUTE ", \"hints\": 16}}" },
 	{ YAB_WIRE_EVENT, "{\"event\": \"loaded\"}" },
 	{ YAB_WIRE_REPLY, "{\"reply\": \"finish\", \"cookie\": {\"running\": true}}" },
 	{ YAB_WIRE_EVENT, "{\"event\": \"complete\", \"present\": 256, \"pages\": 256, "
@@ -90,6 +94,8 @@ static const char * const worker_messages[] = {
 	"{\"type\": \"open\", \"role\": \"urgent\", \"index\": 0}",
 	"{\"type\": \"open\", \"role\": \"bulk\", \"index\": 0}",
 };
+
+#define WORKER_MESSAGES	ARRAY_SIZE(worker_messages)
 
 static struct yab_supervisor supervisor;
 static bool leaving_vm;		/* the source's side */
@@ -367,8 +373,8 @@ static void say_worker(struct fuzz_input *input)
 	char *text;
 
 	if (which < 200) {
-		fuzz_send(fake_worker(), worker_messages[which % 5],
-			  strlen(worker_messages[which % 5]));
+		text = (char *)worker_messages[which % WORKER_MESSAGES];
+		fuzz_send(fake_worker(), text, strlen(text));
 		return;
 	}
 	text = fuzz_text(input, &size);

@@ -43,6 +43,8 @@ static const char * const messages[] = {
 	"{\"type\": \"start\", \"side\": \"source\", \"vm\": \"vm\", \"pages\": 64, "
 	"\"kind\": \"process\", "
 	"\"spans\": [{\"address\": 4096, \"length\": 262144, \"page\": 0}]}",
+	"{\"type\": \"hints\", \"ranges\": [[60, 4], [0, 2]]}",
+	"{\"type\": \"hints\", \"ranges\": [[60, 5]]}",
 };
 
 #define MESSAGES	ARRAY_SIZE(messages)

@@ -533,6 +533,26 @@ START_TEST(prefetch_is_counted)
 }
 END_TEST
 
+/* The best first, also if they come while others are under way; and counted. */
+START_TEST(hints_come_first)
+{
+	const struct yab_hints hints = {
+		.ranges = { { 1200, 5 }, { 1100, 8 }, { 1202, 4 } }, .count = 3,
+	};
+
+	yab_pager_hint(pager, &hints);
+	ck_assert_uint_eq(statistics->hinted_pages, 0);
+	connect_pager(YAB_WIRE_BULK);
+	expect_survey(bulk, 0);
+	script_expect_request(bulk, 1200, 5);
+	script_expect_request(bulk, 1100, 8);
+	script_expect_request(bulk, 1205, 1);
+	script_expect_request(bulk, 0, RUN);
+	ck_assert_uint_eq(statistics->hinted_pages, 14);
+	ck_assert_uint_eq(statistics->prefetched_pages, 0);
+}
+END_TEST
+
 START_TEST(neighbours_are_asked_together)
 {
 	struct yab_fault faults[4] = {
@@ -1277,6 +1297,7 @@ int main(void)
 	tcase_add_test(tcase, window_moves_on);
 	tcase_add_test(tcase, sweep_follows_faults);
 	tcase_add_test(tcase, prefetch_is_counted);
+	tcase_add_test(tcase, hints_come_first);
 	tcase_add_test(tcase, neighbours_are_asked_together);
 	tcase_add_test(tcase, faults_before_connections);
 	tcase_add_test(tcase, more_faults_than_requests);

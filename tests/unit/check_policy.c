@@ -422,6 +422,8 @@ START_TEST(hints)
 	expect(300, 1);
 	expect(664, 36);
 	expect(0, 64);
+	ck_assert_uint_eq(statistics->hinted, 2 + 10 + 64 + 1 + 36);
+	ck_assert_uint_eq(statistics->prefetched, 0);
 	/* More than there is room for: the newest 1024 stay. */
 	for (uint64_t i = 0; i < 2000; i++)
 		yab_policy_hint(policy, 1000 + 2 * i, 1);

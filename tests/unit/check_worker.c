@@ -578,6 +578,59 @@ START_TEST(odd_messages)
 }
 END_TEST
 
+static void hint(const char *ranges)
+{
+	json_t *message = json_loads(ranges, 0, NULL);
+
+	ck_assert_ptr_nonnull(message);
+	message = json_pack("{s:s, s:o}", "type", "hints", "ranges", message);
+	ck_assert_int_eq(yab_channel_send(destination.channel, message, NULL, 0), 0);
+}
+
+/* They reach the policy, and what is none is passed over. */
+START_TEST(hints_are_taken)
+{
+	uint8_t request[YAB_WIRE_HEADER_SIZE];
+	struct yab_wire_header header = { .type = YAB_WIRE_SURVEY };
+	int ours, theirs;
+
+	spawn(&destination);
+	start(&destination, "destination", there.fd);
+	hint("[[1020, 4], [700, 2]]");
+	hint("[[100, 4], [1020, 5]]");
+	hint("{}");
+	script_pair(&ours, &theirs);
+	give(&destination, "bulk", theirs);
+	open_plain(ours, YAB_WIRE_BULK);
+	for (uint64_t done = 0; done < PAGES; ) {
+		static const uint64_t first[] = { 1020, 4, 700, 2, 0 };
+		static unsigned int which;
+
+		ck_assert_int_eq(recv(ours, request, sizeof(request), MSG_WAITALL),
+				 sizeof(request));
+		ck_assert_int_eq(yab_wire_header_decode(request, YAB_WIRE_BULK, PAGES, &header),
+				 YAB_WIRE_OK);
+		if (header.type == YAB_WIRE_SURVEY) {
+			script_send_header(ours, YAB_WIRE_SURVEYED, 0, header.page, header.count);
+			continue;
+		}
+		if (which < 5)
+			ck_assert_uint_eq(header.page, first[which++]);
+		if (which < 5)
+			ck_assert_uint_eq(header.count, first[which++]);
+		done += header.count;
+		script_send_header(ours, YAB_WIRE_ZERO, 0, header.page, header.count);
+	}
+	while (!destination.complete)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_int_eq(json_integer_value(json_object_get(destination.statistics,
+							    "hinted_pages")), 6);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	close(ours);
+}
+END_TEST
+
 /* A worker has nothing open but its ends and what it is sent. */
 START_TEST(inherits_nothing)
 {
@@ -698,6 +751,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tcase, leaves_with_its_supervisor);
 	tcase_add_loop_test(tcase, bad_start, 0, 12);
 	tcase_add_test(tcase, odd_messages);
+	tcase_add_test(tcase, hints_are_taken);
 	tcase_add_test(tcase, inherits_nothing);
 	tcase_add_test(tcase, quiet_end);
 	suite_add_tcase(suite, tcase);
