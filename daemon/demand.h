@@ -77,8 +77,8 @@ int yab_demand_connect(struct yab_demand *demand, const struct yab_worker_connec
 void yab_demand_limit(struct yab_demand *demand, uint64_t bandwidth);
 
 /*
- * Pages that the guest used of late, as checked by yab_hints_parse(). Borrowed; this and every later
- * worker is told. Only the first ones count: false if there were some before.
+ * Pages that the guest used of late, as checked by yab_hints_parse(). Borrowed; this and
+ * every later worker is told. Only the first ones count: false if there were some before.
  */
 bool yab_demand_hint(struct yab_demand *demand, json_t *ranges);
 

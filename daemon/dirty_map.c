@@ -53,7 +53,7 @@ void yab_dirty_map_count(struct yab_dirty_map *map, uint64_t page, uint64_t coun
 	}
 }
 
-/* The next run of blocks with at least @least dirty pages from *block on, behind which that is left. */
+/* The next run of blocks with at least @least dirty pages each, from *block on. */
 static bool yab_dirty_map_next(const struct yab_dirty_map *map, unsigned int least,
 			       uint64_t *block, struct yab_dirty_run *run)
 {

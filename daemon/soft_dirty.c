@@ -25,7 +25,7 @@
 /* Entries of pagemap that are read at once. */
 #define YAB_SOFT_DIRTY_ENTRIES	512
 /* Of such an entry. */
-#define YAB_SOFT_DIRTY_BIT	(1ULL << 55)
+#define YAB_SOFT_DIRTY_BIT	0x0080000000000000ULL
 
 struct yab_soft_dirty_mapping {
 	uint64_t address;	/* in pages */
@@ -192,12 +192,12 @@ static int yab_soft_dirty_read_mapping(const struct yab_soft_dirty *soft,
 	ssize_t n;
 
 	while (page < end) {
-		const uint64_t left = end - page;
 		const uint64_t address = mapping->address + (page - mapping->page);
+		size_t size = sizeof(entries);
 
-		n = pread(soft->pagemap_fd, entries,
-			  left < YAB_SOFT_DIRTY_ENTRIES ? left * sizeof(entries[0]) : sizeof(entries),
-			  (off_t)(address * sizeof(entries[0])));
+		if (end - page < YAB_SOFT_DIRTY_ENTRIES)
+			size = (end - page) * sizeof(entries[0]);
+		n = pread(soft->pagemap_fd, entries, size, (off_t)(address * sizeof(entries[0])));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < (ssize_t)sizeof(entries[0])) {
