@@ -148,3 +148,17 @@ void yab_headroom_find(const char *root, struct yab_headroom *headroom)
 		*end = '\0';
 	}
 }
+
+int yab_headroom_check(const char *vm, int64_t bytes, char *error, size_t error_size)
+{
+	struct yab_headroom headroom;
+
+	yab_headroom_find("", &headroom);
+	if (bytes <= 0 || (uint64_t)bytes <= headroom.bytes)
+		return 0;
+	snprintf(error, error_size,
+		 "VM %s uses %lld MiB of memory and there are %llu MiB left (%s): free some or allow more, and try again",
+		 vm, (long long)bytes >> 20, (unsigned long long)headroom.bytes >> 20,
+		 headroom.where);
+	return -1;
+}

@@ -16,5 +16,7 @@ struct yab_headroom {
  * below @root ("" but for tests), of proc and of control groups version 2.
  */
 void yab_headroom_find(const char *root, struct yab_headroom *headroom);
+/* 0 if @bytes for VM @vm can be had, or if that cannot be known; -1 with one line in @error. */
+int yab_headroom_check(const char *vm, int64_t bytes, char *error, size_t error_size);
 
 #endif /* YAB_DAEMON_HEADROOM_H */

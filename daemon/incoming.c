@@ -428,26 +428,6 @@ static int yab_incoming_start(struct yab_incoming *incoming, char *error, size_t
 	return result;
 }
 
-/*
- * What the VM has in use there, and will have here. Later is too late: who runs out of
- * memory after the commit is killed, and the guest is lost.
- */
-static int yab_incoming_check_room(const struct yab_vm *vm, json_t *used, char *error,
-				   size_t error_size)
-{
-	const json_int_t bytes = json_integer_value(used);
-	struct yab_headroom headroom;
-
-	yab_headroom_find("", &headroom);
-	if (bytes <= 0 || (uint64_t)bytes <= headroom.bytes)
-		return 0;
-	snprintf(error, error_size,
-		 "VM %s uses %lld MiB of memory and there are %llu MiB left (%s): free some or allow more, and try again",
-		 vm->name, (long long)bytes >> 20, (unsigned long long)headroom.bytes >> 20,
-		 headroom.where);
-	return -1;
-}
-
 /* What the source says of its VM fits ours. */
 static int yab_incoming_check(struct yab_vm *vm, json_t *cookie, char *error, size_t error_size)
 {
@@ -467,7 +447,9 @@ static int yab_incoming_check(struct yab_vm *vm, json_t *cookie, char *error, si
 			 vm->name, (long long)memory, (long long)vm->description->memory);
 		return -1;
 	}
-	return yab_incoming_check_room(vm, json_object_get(cookie, "used"), error, error_size);
+	/* Later is too late: who runs out of memory after the commit is killed. */
+	return yab_headroom_check(vm->name, json_integer_value(json_object_get(cookie, "used")),
+				  error, error_size);
 }
 
 /*

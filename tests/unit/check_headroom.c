@@ -137,6 +137,19 @@ START_TEST(nonsense)
 }
 END_TEST
 
+/* Of this host, which has some memory and not as much as there are numbers. */
+START_TEST(check)
+{
+	char error[512] = "";
+
+	ck_assert_int_eq(yab_headroom_check("vm1", 0, error, sizeof(error)), 0);
+	ck_assert_int_eq(yab_headroom_check("vm1", -1, error, sizeof(error)), 0);
+	ck_assert_int_eq(yab_headroom_check("vm1", 4096, error, sizeof(error)), 0);
+	ck_assert_int_eq(yab_headroom_check("vm1", INT64_MAX, error, sizeof(error)), -1);
+	ck_assert_msg(strstr(error, "VM vm1 uses 8796093022207 MiB"), "%s", error);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("headroom");
@@ -150,6 +163,7 @@ int main(void)
 	tcase_add_test(tcase, the_narrowest_group);
 	tcase_add_test(tcase, caches_and_swap);
 	tcase_add_test(tcase, nonsense);
+	tcase_add_test(tcase, check);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }
