@@ -60,7 +60,7 @@ setup: ## install what builds and tests need (Debian 12 or 13, root)
 check: setup ## every test
 	@tests/check
 
-check-full: setup ## every test, and long runs of some (about two hours more)
+check-full: setup ## every test, and long runs of some (about three hours more)
 	@tests/check --full
 
 demo: setup ## a real guest moves between two hosts

@@ -194,7 +194,12 @@ static void yab_channel_on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	n = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM || errno == ENOBUFS))
+	/*
+	 * ECONNRESET comes once, when the other end closed and left something unread. Its last
+	 * messages are behind that, and then the end.
+	 */
+	if (n < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM || errno == ENOBUFS ||
+		      errno == ECONNRESET))
 		return;
 	if (n <= 0) {
 		yab_channel_leave(channel);

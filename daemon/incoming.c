@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "demand.h"
 #include "handshake.h"
+#include "headroom.h"
 #include "hints.h"
 #include "log.h"
 #include "region.h"
@@ -449,7 +450,9 @@ static int yab_incoming_check(struct yab_vm *vm, json_t *cookie, char *error, si
 			 vm->name, (long long)memory, (long long)vm->description->memory);
 		return -1;
 	}
-	return 0;
+	/* Later is too late: who runs out of memory after the commit is killed. */
+	return yab_headroom_check(vm->name, json_integer_value(json_object_get(cookie, "used")),
+				  error, error_size);
 }
 
 /*

@@ -415,6 +415,8 @@ int main(int argc, char **argv)
 	if (result >= 0)
 		return result;
 	signal(SIGPIPE, SIG_IGN);
+	/* A file over the limit (ulimit -f), be it a VM's memory or the log, is an error only. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (options.worker)
 		return yab_worker_main(!options.no_sandbox);
 	if (options.no_sandbox)

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory.h"
@@ -38,4 +39,12 @@ int yab_memory_punch(int fd, uint64_t page, uint64_t count)
 				(off_t)(count * YAB_WIRE_PAGE_SIZE));
 	} while (ret < 0 && errno == EINTR);
 	return ret;
+}
+
+uint64_t yab_memory_used(int fd)
+{
+	struct stat st;
+
+	/* Blocks of 512 bytes, whatever the file system's are; what is swapped out counts. */
+	return fd < 0 || fstat(fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
 }

@@ -13,5 +13,7 @@
 int yab_memory_write(int fd, const void *bytes, size_t size, uint64_t at);
 /* Makes @count pages a hole. 0, or -1 with errno. */
 int yab_memory_punch(int fd, uint64_t page, uint64_t count);
+/* Bytes of it that are in memory or swap; 0 where that cannot be known. */
+uint64_t yab_memory_used(int fd);
 
 #endif /* YAB_DAEMON_MEMORY_H */

@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "memory.h"
 #include "outgoing_state.h"
 #include "region.h"
 
@@ -142,9 +143,10 @@ static void yab_outgoing_prepare(struct yab_outgoing *outgoing)
 	struct yab_vm *vm = outgoing->vm;
 	json_t *cookie, *call;
 
-	cookie = json_pack("{s:i, s:s, s:I, s:i, s:s}", "protocol", YAB_WIRE_VERSION, "vm",
+	cookie = json_pack("{s:i, s:s, s:I, s:i, s:s, s:I}", "protocol", YAB_WIRE_VERSION, "vm",
 			   vm->name, "memory", (json_int_t)vm->description->memory, "page_size",
-			   YAB_WIRE_PAGE_SIZE, "qemu", inspection->qemu);
+			   YAB_WIRE_PAGE_SIZE, "qemu", inspection->qemu, "used",
+			   (json_int_t)yab_memory_used(vm->memory_fd));
 	if (outgoing->options.bandwidth)
 		json_object_set_new(cookie, "bandwidth",
 				    json_integer((json_int_t)outgoing->options.bandwidth));

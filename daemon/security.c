@@ -70,6 +70,9 @@ int yab_security_outgoing(const struct yab_security *security, const struct sock
 bool yab_security_incoming(const struct yab_security *security, const struct sockaddr *from,
 			   bool tls, char *error, size_t error_size)
 {
+	struct yab_credentials *credentials;
+	bool good;
+
 	if (!tls && (security->plain || yab_security_is_loopback(from)))
 		return true;
 	if (!tls) {
@@ -77,10 +80,16 @@ bool yab_security_incoming(const struct yab_security *security, const struct soc
 			 "it wants plain TCP, but this host takes only TLS: end its --plain, or give --plain here, too");
 		return false;
 	}
-	if (!yab_security_is_unset(security))
-		return true;
-	yab_security_explain_unset(security, error, error_size);
-	return false;
+	if (yab_security_is_unset(security)) {
+		yab_security_explain_unset(security, error, error_size);
+		return false;
+	}
+	/* Now, while the other side can still be told: without them there is no TLS. */
+	credentials = yab_security_credentials(security, YAB_CREDENTIALS_SERVER, error,
+					       error_size);
+	good = credentials;
+	yab_credentials_free(credentials);
+	return good;
 }
 
 int yab_security_listen(const struct yab_security *security, const struct sockaddr *address,

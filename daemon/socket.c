@@ -440,6 +440,8 @@ static ssize_t yab_socket_sendfile(struct yab_socket *socket, int fd, off_t offs
 		n = 0;
 	else if (errno == EINVAL)
 		socket->no_sendfile = true;
+	else if (socket->ssl && errno)
+		socket->error = errno;	/* OpenSSL only says that it was not TLS */
 	else if (socket->ssl)
 		n = yab_socket_judge(socket, (int)n, &wanted);
 	ERR_clear_error();

@@ -54,7 +54,7 @@ show_logs()
 	for host in host1 host2; do
 		{
 			echo "$host: the daemon's log ends:"
-			tail -n 30 "$YAB_LAB_OUT/yabusamed.$host"
+			on "$host" tail -n 30 "$(daemon_log "$host")"
 			echo "$host: the guest's console ends:"
 			on "$host" tail -n 5 "$console"
 			echo "$host: QEMU says:"
@@ -92,16 +92,29 @@ certificates_install()
 		cp -r $made/$host /etc/pki/yabusame" || bail "$host: cannot install certificates"
 }
 
+# Its log; $daemon_log is one that each host has for itself.
+daemon_log() { echo "${daemon_log:-$YAB_LAB_OUT/yabusamed.$1}"; }
+# log_count HOST PATTERN: how many of its lines are like it
+log_count() { on "$1" grep -cE "$2" "$(daemon_log "$1")" 2>/dev/null; }
+# log_has_more HOST PATTERN COUNT
+log_has_more() { (($(log_count "$1" "$2") > $3)); }
+
+# Starts the daemon, for the first time or once more.
 daemon_start()
 {
-	local host=$1
+	local host=$1 log before
+	log=$(daemon_log "$host")
 
-	certificates_install "$host"
+	on "$host" test -e "$log" || certificates_install "$host"
+	before=$(log_count "$host" "listening on")
 	on "$host" setsid sh -c \
-		"exec yabusamed --listen 0.0.0.0 ${daemon_options:-} </dev/null >>$YAB_LAB_OUT/yabusamed.$host 2>&1 &"
-	until_true 10 grep -q "listening on" "$YAB_LAB_OUT/yabusamed.$host" ||
+		"exec yabusamed --listen 0.0.0.0 ${daemon_options:-} </dev/null >>$log 2>&1 &"
+	until_true 10 log_has_more "$host" "listening on" "${before:-0}" ||
 		bail "$host: yabusamed does not start"
 }
+
+daemon_pid() { on "$1" pgrep -xo yabusamed; }
+no_daemon() { ! daemon_pid "$1" >/dev/null; }
 
 # describe_on HOST [ARGUMENT...]: the VM's description; the arguments go to QEMU
 describe_on()
@@ -152,6 +165,22 @@ qemu_pid()
 
 no_qemu() { ! qemu_pid "$1" >/dev/null; }
 no_region() { ! on "$1" test -e "/dev/yabusame/$vm"; }
+has_vm() { on "$1" yabctl list 2>/dev/null | grep -q "^$vm "; }
+no_vm() { on "$1" yabctl list >/dev/null && ! has_vm "$1"; }
+runs_on() { on "$1" yabctl list 2>/dev/null | grep -q "^$vm .*running"; }
+
+# until_switched HOST MIGRATION: waits for the guest there; false if that process ends before
+until_switched()
+{
+	until_true 60 switched_or_over "$1" "$2"
+	runs_on "$1"
+}
+
+switched_or_over() { runs_on "$1" || ! kill -0 "$2" 2>/dev/null; }
+
+# Pages that the VM has on HOST.
+present_on() { on "$1" cat "/sys/class/yabusame/$vm/present" 2>/dev/null || echo 0; }
+has_more_than() { (($(present_on "$1") > $2)); }
 
 # qmp_raw HOST JSON: the answer to one QMP command over the test's own monitor
 qmp_raw()

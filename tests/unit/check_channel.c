@@ -96,6 +96,20 @@ static void send_raw(const void *bytes, size_t size, const int *fds, size_t fd_c
 	ck_assert_int_eq(sendmsg(raw, &header, MSG_NOSIGNAL), (ssize_t)size);
 }
 
+/* Who closes with something unread has said its last words all the same. */
+START_TEST(last_words)
+{
+	ck_assert_int_eq(yab_channel_send(end.channel, json_pack("{s:i}", "n", 1), NULL, 0), 0);
+	send_raw("{\"n\": 2}", 8, NULL, 0);
+	close(raw);
+	raw = -1;
+	script_settle(base);
+	ck_assert_int_eq(end.messages, 1);
+	ck_assert_int_eq(json_integer_value(json_object_get(end.last, "n")), 2);
+	ck_assert_int_eq(end.gone, 1);
+}
+END_TEST
+
 START_TEST(message_with_fds)
 {
 	struct end other = { 0 };
@@ -359,6 +373,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, message_with_fds);
 	tcase_add_test(tcase, peer_gone);
+	tcase_add_test(tcase, last_words);
 	tcase_add_loop_test(tcase, garbage, 0, 10);
 	tcase_add_test(tcase, longest_message);
 	tcase_add_test(tcase, queue);

@@ -816,6 +816,9 @@ START_TEST(who_must)
 	ck_assert_int_eq(yab_security_outgoing(&missing, address, error, sizeof(error)), 1);
 	ck_assert(yab_security_incoming(&plain, address, false, error, sizeof(error)));
 	ck_assert(yab_security_incoming(&tls, address, true, error, sizeof(error)));
+	/* It is known before TLS begins that nothing will come of it. */
+	ck_assert(!yab_security_incoming(&missing, address, true, error, sizeof(error)));
+	ck_assert_msg(strstr(error, "/nonexistent/ca-cert.pem does not exist"), "%s", error);
 	ck_assert_int_eq(yab_security_incoming(&tls, address, false, error, sizeof(error)),
 			 loopback);
 	ck_assert_int_eq(yab_security_listen(&plain, address, error, sizeof(error)), 0);
