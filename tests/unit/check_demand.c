@@ -22,6 +22,12 @@ static const int *attaches;
 static int attached, interrupted, gone, ended;
 static char reason[512];
 
+static void on_statistics(json_t *statistics, void *arg)
+{
+	(void)statistics;
+	(void)arg;
+}
+
 int __wrap_yab_region_attach(const char *name, int *memory_fd, char *error, size_t error_size);
 int __wrap_yab_region_attach(const char *name, int *memory_fd, char *error, size_t error_size)
 {
@@ -45,12 +51,6 @@ int __wrap_yab_region_create(const char *name, uint64_t size, int memory_fd, uid
 	(void)error;
 	(void)error_size;
 	return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-}
-
-static void on_statistics(json_t *statistics, void *arg)
-{
-	(void)statistics;
-	(void)arg;
 }
 
 static void on_open(enum yab_wire_role role, void *arg)
