@@ -20,6 +20,7 @@
 #include "incoming.h"
 #include "log.h"
 #include "outgoing.h"
+#include "rescue.h"
 #include "text.h"
 
 #define YAB_API_CLIENTS_MAX	64
@@ -298,6 +299,38 @@ static void yab_api_bandwidth(struct yab_client *client, const char *vm, json_t 
 	}
 }
 
+/* On the source of a migration. */
+static void yab_api_resume(struct yab_client *client, const char *vm, json_t *json)
+{
+	json_t *where = json_object_get(json, "via");
+	const char *text = json_string_value(where);
+	char error[YAB_WIRE_ERROR_MAX];
+	struct yab_address via;
+
+	if (yab_description_name_check(vm, error, sizeof(error)) < 0)
+		yab_client_refuse(client, error);
+	else if (where && (!text || yab_address_parse(text, &via) < 0))
+		yab_client_refuse(client, "--via is no ADDRESS, ADDRESS:PORT or [IPV6]:PORT");
+	else if (yab_rescue_resume(client->api->supervisor, vm, where ? &via : NULL, error,
+				   sizeof(error)) < 0)
+		yab_client_refuse(client, error);
+	else
+		yab_client_say(client, json_pack("{s:b}", "ok", 1));
+}
+
+/* On either host of a migration. */
+static void yab_api_abandon(struct yab_client *client, const char *vm, json_t *json)
+{
+	const bool force = json_is_true(json_object_get(json, "force"));
+	char text[YAB_WIRE_ERROR_MAX];
+
+	if (yab_description_name_check(vm, text, sizeof(text)) < 0 ||
+	    yab_rescue_abandon(client->api->supervisor, vm, force, text, sizeof(text)) < 0)
+		yab_client_refuse(client, text);
+	else
+		yab_client_say(client, json_pack("{s:b, s:s}", "ok", 1, "message", text));
+}
+
 static void yab_api_list(struct yab_client *client, const char *name, json_t *json)
 {
 	struct yab_supervisor *supervisor = client->api->supervisor;
@@ -340,6 +373,8 @@ static const struct yab_api_command yab_api_commands[] = {
 	{ "destroy", false, true, yab_api_destroy },
 	{ "migrate", true, true, yab_api_migrate },
 	{ "bandwidth", false, true, yab_api_bandwidth },
+	{ "resume", false, true, yab_api_resume },
+	{ "abandon", false, true, yab_api_abandon },
 	{ "list", false, false, yab_api_list },
 	{ "jobinfo", false, false, yab_api_jobinfo },
 	{ NULL, false, false, NULL },

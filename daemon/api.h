@@ -8,6 +8,8 @@
  *   {"command": "migrate", "vm": NAME, "destination": HOST[:PORT][, "paused": true]}
  *   {"command": "list"}
  *   {"command": "jobinfo", "vm": NAME}
+ *   {"command": "resume", "vm": NAME[, "via": HOST[:PORT]]}
+ *   {"command": "abandon", "vm": NAME[, "force": true]}
  *
  * Each request is answered by any number of {"event": "progress", "job": {...}}
  * and one {"ok": true, ...} or {"error": "one line"}. A client that goes away

@@ -130,9 +130,10 @@ struct yab_peer *yab_caller_peer(struct yab_caller *caller)
 
 static void yab_caller_send(struct yab_caller *caller, enum yab_wire_type type, json_t *json)
 {
-	if (yab_peer_send(caller->peer, type, json) < 0)
-		yab_log_warn(NULL, "cannot tell %s: %s", yab_peer_name(caller->peer),
-			     strerror(errno));
+	if (!yab_peer_send(caller->peer, type, json))
+		return;
+	yab_log_warn(NULL, "cannot tell %s: %s", yab_peer_name(caller->peer), strerror(errno));
+	yab_peer_break(caller->peer);
 }
 
 void yab_caller_reply(struct yab_caller *caller, json_t *json)
@@ -143,6 +144,13 @@ void yab_caller_reply(struct yab_caller *caller, json_t *json)
 void yab_caller_event(struct yab_caller *caller, json_t *json)
 {
 	yab_caller_send(caller, YAB_WIRE_EVENT, json);
+}
+
+void yab_caller_hint(struct yab_caller *caller, json_t *json)
+{
+	if (yab_peer_send(caller->peer, YAB_WIRE_EVENT, json) < 0)
+		yab_log_debug(NULL, "a hint for %s is left out: %s", yab_peer_name(caller->peer),
+			      strerror(errno));
 }
 
 /* Takes up a session on a new connection, or says that there is none. */
@@ -180,7 +188,7 @@ static void yab_caller_call(struct yab_caller *caller, json_t *json)
 		yab_incoming_prepare(caller->supervisor, caller, cookie);
 	} else if (!strcmp(name, "attach") && !incoming) {
 		yab_caller_attach(caller, json, token);
-	} else if (incoming && token && !strcmp(token, yab_incoming_token(incoming))) {
+	} else if (incoming && yab_token_matches(token, yab_incoming_token(incoming))) {
 		if (!strcmp(name, "finish"))
 			yab_incoming_finish(incoming, cookie);
 		else if (!strcmp(name, "abort"))

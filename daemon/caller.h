@@ -31,9 +31,13 @@ void yab_callers_free(struct yab_supervisor *supervisor);
 void yab_caller_bind(struct yab_caller *caller, struct yab_incoming *incoming);
 const char *yab_caller_name(const struct yab_caller *caller);
 struct yab_peer *yab_caller_peer(struct yab_caller *caller);
-/* Steals @json. What cannot be sent means a lost connection, which is told later. */
+/*
+ * Steals @json. What cannot be sent means a lost connection, which is told later; a hint is
+ * left out instead.
+ */
 void yab_caller_reply(struct yab_caller *caller, json_t *json);
 void yab_caller_event(struct yab_caller *caller, json_t *json);
+void yab_caller_hint(struct yab_caller *caller, json_t *json);
 /* Sends ERROR and closes; the caller is gone. */
 void yab_caller_fail(struct yab_caller *caller, const char *error);
 /* Closes after what was sent; the caller is gone. */

@@ -17,9 +17,11 @@ struct yab_contact {
 	struct event_base *base;
 	struct evdns_base *dns;
 	struct yab_address address;
+	char host[sizeof(((struct yab_address *)0)->host)];	/* whose certificate is expected */
 	const struct yab_security *security;
 	struct event *timer;
 	int pause_ms;
+	int64_t next_try_us;
 	/* At most one of these: being made, in two steps; made. */
 	struct yab_handshake *handshake;
 	struct yab_opening *opening;
@@ -91,7 +93,7 @@ static void yab_contact_greeted(int fd, const struct yab_wire_hello *hello, cons
 	struct yab_opening_terms terms = {
 		.role = YAB_WIRE_CONTROL,
 		.side = YAB_CREDENTIALS_CLIENT,
-		.host = contact->address.host,
+		.host = contact->host,
 		.name = contact->address.text,
 		.timeout_ms = YAB_OPENING_TIMEOUT_MS,
 	};
@@ -127,7 +129,7 @@ static void yab_contact_connect(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	contact->handshake = yab_handshake_connect(contact->base, contact->dns, &contact->address,
-						   contact->security, YAB_WIRE_CONTROL, 0, NULL,
+						   contact->security, YAB_WIRE_CONTROL, 0, 0, NULL,
 						   YAB_HANDSHAKE_TIMEOUT_MS, yab_contact_greeted,
 						   contact);
 	if (!contact->handshake)
@@ -146,6 +148,7 @@ struct yab_contact *yab_contact_new(struct event_base *base, struct evdns_base *
 	contact->base = base;
 	contact->dns = dns;
 	contact->address = *address;
+	memcpy(contact->host, address->host, sizeof(contact->host));
 	contact->security = security;
 	contact->ops = ops;
 	contact->arg = arg;
@@ -174,11 +177,25 @@ void yab_contact_open(struct yab_contact *contact)
 
 	yab_contact_close(contact);
 	evtimer_add(contact->timer, &pause);
+	contact->next_try_us = yab_clock_us() + contact->pause_ms * 1000;
 	contact->pause_ms *= 2;
 	if (contact->pause_ms < YAB_CONTACT_RETRY_MIN_MS)
 		contact->pause_ms = YAB_CONTACT_RETRY_MIN_MS;
 	if (contact->pause_ms > YAB_CONTACT_RETRY_MAX_MS)
 		contact->pause_ms = YAB_CONTACT_RETRY_MAX_MS;
+}
+
+int64_t yab_contact_next_try_us(const struct yab_contact *contact)
+{
+	return contact->next_try_us;
+}
+
+void yab_contact_retry(struct yab_contact *contact, const struct yab_address *via)
+{
+	if (via)
+		contact->address = *via;
+	contact->pause_ms = 0;
+	yab_contact_open(contact);
 }
 
 void yab_contact_settled(struct yab_contact *contact)

@@ -10,6 +10,7 @@
 #include <event2/event.h>
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "address.h"
 #include "peer.h"
@@ -35,6 +36,13 @@ struct yab_contact *yab_contact_new(struct event_base *base, struct evdns_base *
 void yab_contact_free(struct yab_contact *contact);
 /* Connects: at once the first time, later after a pause that grows to 10 seconds. */
 void yab_contact_open(struct yab_contact *contact);
+/* When that will be or was, by CLOCK_MONOTONIC in microseconds. */
+int64_t yab_contact_next_try_us(const struct yab_contact *contact);
+/*
+ * Connects anew at once, and pauses are short again. With @via that is where it connects to
+ * from now on, but whoever is there must still have the first address's certificate.
+ */
+void yab_contact_retry(struct yab_contact *contact, const struct yab_address *via);
 /* It works: the next pause is short again. */
 void yab_contact_settled(struct yab_contact *contact);
 /* Closes without a word to the owner. */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define YAB_CREDENTIALS_CRL		"ca-crl.pem"
@@ -23,14 +25,53 @@
 #define YAB_CREDENTIALS_SEALS \
 	(F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
-/* The text of the files, not what it says: so it can go to another process. */
+/* Bytes of the list of peers, as JSON. */
+#define YAB_CREDENTIALS_PEERS_MAX	1048576
+
+enum yab_credentials_part {
+	YAB_CREDENTIALS_PART_CA,
+	YAB_CREDENTIALS_PART_CRL,		/* need not be there */
+	YAB_CREDENTIALS_PART_CERTIFICATE,	/* and those between it and the CA, if any */
+	YAB_CREDENTIALS_PART_KEY,
+	YAB_CREDENTIALS_PARTS,
+};
+
+/* What tells a file from the one that was read: changed in place, replaced, or made. */
+struct yab_credentials_stamp {
+	bool exists;
+	dev_t device;
+	ino_t inode;
+	off_t size;
+	struct timespec modified, changed;
+};
+
+/*
+ * The bytes of the files, not what they say: so they can go to another process. What they
+ * say is in the contexts that were made of them.
+ */
 struct yab_credentials {
+	unsigned int users;
 	enum yab_credentials_side side;
-	char *ca;
-	char *crl;		/* NULL: there is none */
-	char *certificate;	/* and those between it and the CA, if any */
-	char *key;
+	struct yab_credentials_blob {
+		char *bytes;		/* NULL: there is none; else a NUL follows */
+		size_t size;
+	} parts[YAB_CREDENTIALS_PARTS];
 	json_t *peers;
+	SSL_CTX *contexts[2];		/* without and with kernel TLS; NULL: not needed yet */
+	/* Of what was read from files. */
+	char *folder;
+	struct yab_credentials_stamp stamps[YAB_CREDENTIALS_PARTS];
+	time_t from, until;		/* the certificate is good, except then */
+};
+
+/*
+ * How they go to another process of this program: this, then the parts and the peers (as JSON),
+ * each of the size that is told here.
+ */
+struct yab_credentials_header {
+	uint32_t side;
+	uint32_t has;			/* bit N: there is part N; the bit after these: peers */
+	uint32_t sizes[YAB_CREDENTIALS_PARTS + 1];
 };
 
 static const struct {
@@ -42,18 +83,98 @@ static const struct {
 	[YAB_CREDENTIALS_CLIENT] = { "client", "client-cert.pem", "client-key.pem" },
 };
 
+static const char *yab_credentials_file(enum yab_credentials_side side,
+					enum yab_credentials_part part)
+{
+	switch (part) {
+	case YAB_CREDENTIALS_PART_CA:
+		return YAB_CREDENTIALS_CA;
+	case YAB_CREDENTIALS_PART_CRL:
+		return YAB_CREDENTIALS_CRL;
+	case YAB_CREDENTIALS_PART_CERTIFICATE:
+		return yab_credentials_files[side].certificate;
+	default:
+		return yab_credentials_files[side].key;
+	}
+}
+
+static struct yab_credentials *yab_credentials_new(enum yab_credentials_side side)
+{
+	struct yab_credentials *credentials = calloc(1, sizeof(*credentials));
+
+	if (!credentials)
+		return NULL;
+	credentials->users = 1;
+	credentials->side = side;
+	return credentials;
+}
+
+struct yab_credentials *yab_credentials_hold(struct yab_credentials *credentials)
+{
+	credentials->users++;
+	return credentials;
+}
+
 void yab_credentials_free(struct yab_credentials *credentials)
 {
-	if (!credentials)
+	if (!credentials || --credentials->users)
 		return;
-	if (credentials->key)
-		OPENSSL_cleanse(credentials->key, strlen(credentials->key));
-	free(credentials->key);
-	free(credentials->certificate);
-	free(credentials->crl);
-	free(credentials->ca);
+	for (int part = 0; part < YAB_CREDENTIALS_PARTS; part++) {
+		struct yab_credentials_blob *blob = &credentials->parts[part];
+
+		if (blob->bytes)
+			OPENSSL_cleanse(blob->bytes, blob->size);
+		free(blob->bytes);
+	}
+	SSL_CTX_free(credentials->contexts[false]);
+	SSL_CTX_free(credentials->contexts[true]);
 	json_decref(credentials->peers);
+	free(credentials->folder);
 	free(credentials);
+}
+
+static void yab_credentials_stamp(struct yab_credentials_stamp *stamp, const struct stat *st)
+{
+	memset(stamp, 0, sizeof(*stamp));
+	stamp->exists = true;
+	stamp->device = st->st_dev;
+	stamp->inode = st->st_ino;
+	stamp->size = st->st_size;
+	stamp->modified = st->st_mtim;
+	stamp->changed = st->st_ctim;
+}
+
+static bool yab_credentials_is_same(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+bool yab_credentials_is_current(const struct yab_credentials *credentials, const char *folder,
+				time_t now)
+{
+	char path[4096];
+	struct stat st;
+
+	if (!credentials->folder || strcmp(credentials->folder, folder) ||
+	    now < credentials->from || now > credentials->until)
+		return false;
+	for (int part = 0; part < YAB_CREDENTIALS_PARTS; part++) {
+		const struct yab_credentials_stamp *then = &credentials->stamps[part];
+		struct yab_credentials_stamp stamp = { .exists = false };
+
+		snprintf(path, sizeof(path), "%s/%s", folder,
+			 yab_credentials_file(credentials->side, part));
+		if (!stat(path, &st))
+			yab_credentials_stamp(&stamp, &st);
+		else if (errno != ENOENT)
+			return false;
+		if (stamp.exists != then->exists || stamp.device != then->device ||
+		    stamp.inode != then->inode || stamp.size != then->size ||
+		    !yab_credentials_is_same(&stamp.modified, &then->modified) ||
+		    !yab_credentials_is_same(&stamp.changed, &then->changed))
+			return false;
+	}
+	return true;
 }
 
 /* The whole file as text, or NULL with errno. */
@@ -74,13 +195,18 @@ static char *yab_credentials_read_fd(int fd, off_t size)
 		return text;
 	if (got >= 0)
 		errno = EINVAL;
+	OPENSSL_cleanse(text, (size_t)size);
 	free(text);
 	return NULL;
 }
 
-/* NULL with one line in @error, which stays empty for a file that need not be there. */
+/*
+ * The file as it was read goes to @stamp. NULL with one line in @error, which stays empty for
+ * a file that need not be there.
+ */
 static char *yab_credentials_read(const char *folder, const char *name, bool secret,
-				  bool optional, char *error, size_t error_size)
+				  bool optional, struct yab_credentials_stamp *stamp,
+				  char *error, size_t error_size)
 {
 	char path[4096];
 	struct stat st;
@@ -111,6 +237,7 @@ static char *yab_credentials_read(const char *folder, const char *name, bool sec
 		close(fd);
 		return NULL;
 	}
+	yab_credentials_stamp(stamp, &st);
 	text = yab_credentials_read_fd(fd, st.st_size);
 	if (!text)
 		snprintf(error, error_size, "%s: %s", path,
@@ -129,18 +256,24 @@ static int yab_credentials_passphrase(char *buffer, int size, int writing, void 
 	return -1;
 }
 
-static X509 *yab_credentials_leaf(const char *text)
+static BIO *yab_credentials_open(const struct yab_credentials *credentials,
+				 enum yab_credentials_part part)
 {
-	BIO *bio = BIO_new_mem_buf(text, -1);
+	return BIO_new_mem_buf(credentials->parts[part].bytes, (int)credentials->parts[part].size);
+}
+
+static X509 *yab_credentials_leaf(const struct yab_credentials *credentials)
+{
+	BIO *bio = yab_credentials_open(credentials, YAB_CREDENTIALS_PART_CERTIFICATE);
 	X509 *leaf = bio ? PEM_read_bio_X509(bio, NULL, yab_credentials_passphrase, NULL) : NULL;
 
 	BIO_free(bio);
 	return leaf;
 }
 
-static EVP_PKEY *yab_credentials_private_key(const char *text)
+static EVP_PKEY *yab_credentials_private_key(const struct yab_credentials *credentials)
 {
-	BIO *bio = BIO_new_mem_buf(text, -1);
+	BIO *bio = yab_credentials_open(credentials, YAB_CREDENTIALS_PART_KEY);
 	EVP_PKEY *key;
 
 	key = bio ? PEM_read_bio_PrivateKey(bio, NULL, yab_credentials_passphrase, NULL) : NULL;
@@ -157,14 +290,21 @@ static void yab_credentials_date(const ASN1_TIME *time, char *text, size_t size)
 		snprintf(text, size, "a date that makes no sense");
 }
 
+static time_t yab_credentials_time(const ASN1_TIME *time, time_t fallback)
+{
+	struct tm tm;
+
+	return ASN1_TIME_to_tm(time, &tm) ? timegm(&tm) : fallback;
+}
+
 /* Our own certificate: found wrong here, it says more than found wrong by the other side. */
-static int yab_credentials_check(const struct yab_credentials *credentials, const char *folder,
+static int yab_credentials_check(struct yab_credentials *credentials, const char *folder,
 				 char *error, size_t error_size)
 {
 	const char *name = yab_credentials_files[credentials->side].certificate;
 	const char *key_name = yab_credentials_files[credentials->side].key;
-	X509 *leaf = yab_credentials_leaf(credentials->certificate);
-	EVP_PKEY *key = yab_credentials_private_key(credentials->key);
+	X509 *leaf = yab_credentials_leaf(credentials);
+	EVP_PKEY *key = yab_credentials_private_key(credentials);
 	char date[64];
 	int result = -1;
 
@@ -187,6 +327,9 @@ static int yab_credentials_check(const struct yab_credentials *credentials, cons
 			 "%s/%s is not valid before %s: is this host's clock right?", folder, name,
 			 date);
 	} else {
+		/* A date that makes no sense is looked at each time. */
+		credentials->from = yab_credentials_time(X509_get0_notBefore(leaf), 0);
+		credentials->until = yab_credentials_time(X509_get0_notAfter(leaf), 0);
 		result = 0;
 	}
 	X509_free(leaf);
@@ -198,31 +341,27 @@ static int yab_credentials_check(const struct yab_credentials *credentials, cons
 struct yab_credentials *yab_credentials_load(const char *folder, enum yab_credentials_side side,
 					     json_t *peers, char *error, size_t error_size)
 {
-	struct yab_credentials *credentials = calloc(1, sizeof(*credentials));
+	struct yab_credentials *credentials = yab_credentials_new(side);
 
-	if (!credentials) {
-		snprintf(error, error_size, "out of memory");
+	snprintf(error, error_size, "out of memory");
+	if (!credentials)
 		return NULL;
-	}
-	credentials->side = side;
 	credentials->peers = json_incref(peers);
-	credentials->ca = yab_credentials_read(folder, YAB_CREDENTIALS_CA, false, false, error,
-					       error_size);
-	if (!credentials->ca)
+	credentials->folder = strdup(folder);
+	if (!credentials->folder)
 		goto err;
-	credentials->crl = yab_credentials_read(folder, YAB_CREDENTIALS_CRL, false, true, error,
-						error_size);
-	if (!credentials->crl && error[0])
-		goto err;
-	credentials->certificate = yab_credentials_read(folder,
-							yab_credentials_files[side].certificate,
-							false, false, error, error_size);
-	if (!credentials->certificate)
-		goto err;
-	credentials->key = yab_credentials_read(folder, yab_credentials_files[side].key, true,
-						false, error, error_size);
-	if (!credentials->key ||
-	    yab_credentials_check(credentials, folder, error, error_size) < 0)
+	for (int part = 0; part < YAB_CREDENTIALS_PARTS; part++) {
+		struct yab_credentials_blob *blob = &credentials->parts[part];
+
+		blob->bytes = yab_credentials_read(folder, yab_credentials_file(side, part),
+						   part == YAB_CREDENTIALS_PART_KEY,
+						   part == YAB_CREDENTIALS_PART_CRL,
+						   &credentials->stamps[part], error, error_size);
+		if (!blob->bytes && error[0])
+			goto err;
+		blob->size = blob->bytes ? strlen(blob->bytes) : 0;
+	}
+	if (yab_credentials_check(credentials, folder, error, error_size) < 0)
 		goto err;
 	return credentials;
 
@@ -231,72 +370,150 @@ err:
 	return NULL;
 }
 
+/* All of it, or -1 with errno. */
+static int yab_credentials_write(int fd, const void *bytes, size_t size)
+{
+	ssize_t n;
+
+	for (const char *at = bytes; size; at += n, size -= (size_t)n) {
+		n = write(fd, at, size);
+		if (n <= 0) {
+			errno = n ? errno : EIO;
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* Header, parts and @peers (JSON, may be NULL). */
+static int yab_credentials_dump(const struct yab_credentials *credentials, const char *peers,
+				int fd)
+{
+	struct yab_credentials_header header = { .side = credentials->side };
+
+	for (int part = 0; part < YAB_CREDENTIALS_PARTS; part++) {
+		header.has |= credentials->parts[part].bytes ? 1U << part : 0;
+		header.sizes[part] = (uint32_t)credentials->parts[part].size;
+	}
+	if (peers) {
+		header.has |= 1U << YAB_CREDENTIALS_PARTS;
+		header.sizes[YAB_CREDENTIALS_PARTS] = (uint32_t)strlen(peers);
+	}
+	if (yab_credentials_write(fd, &header, sizeof(header)) < 0)
+		return -1;
+	for (int part = 0; part < YAB_CREDENTIALS_PARTS; part++)
+		if (yab_credentials_write(fd, credentials->parts[part].bytes,
+					  credentials->parts[part].size) < 0)
+			return -1;
+	return peers ? yab_credentials_write(fd, peers, strlen(peers)) : 0;
+}
+
 int yab_credentials_export(const struct yab_credentials *credentials)
 {
-	json_t *json;
+	char *peers = credentials->peers ? json_dumps(credentials->peers, JSON_COMPACT) : NULL;
 	int result, fd;
 
+	if (credentials->peers && !peers) {
+		errno = ENOMEM;
+		return -1;
+	}
 	fd = memfd_create("yabusame:credentials", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
-		return -1;
-	json = json_pack("{s:s, s:s, s:s*, s:s, s:s, s:O*}", "side",
-			 yab_credentials_files[credentials->side].name, "ca", credentials->ca,
-			 "crl", credentials->crl, "certificate", credentials->certificate, "key",
-			 credentials->key, "peers", credentials->peers);
-	result = json ? json_dumpfd(json, fd, JSON_COMPACT) : -1;
-	json_decref(json);
-	if (result < 0) {
-		errno = ENOMEM;
+		goto err_peers;
+	if (yab_credentials_dump(credentials, peers, fd) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, YAB_CREDENTIALS_SEALS) < 0)
 		goto err_fd;
-	}
-	if (fcntl(fd, F_ADD_SEALS, YAB_CREDENTIALS_SEALS) < 0)
-		goto err_fd;
+	free(peers);
 	return fd;
 
 err_fd:
 	result = errno;
 	close(fd);
 	errno = result;
+err_peers:
+	free(peers);
 	return -1;
 }
 
-/* 0, or -1 when @json is not what yab_credentials_export() writes, or memory is short. */
-static int yab_credentials_unpack(struct yab_credentials *credentials, json_t *json)
+/* Exactly @size bytes, and a NUL. NULL with errno. */
+static char *yab_credentials_receive(int fd, size_t size)
 {
-	const char *side, *ca, *crl = NULL, *certificate, *key;
-	json_t *peers = NULL;
+	char *bytes = malloc(size + 1);
+	size_t done = 0;
+	ssize_t n;
 
-	if (json_unpack(json, "{s:s, s:s, s?s, s:s, s:s, s?o}", "side", &side, "ca", &ca, "crl",
-			&crl, "certificate", &certificate, "key", &key, "peers", &peers) < 0)
+	if (!bytes)
+		return NULL;
+	while (done < size) {
+		n = read(fd, bytes + done, size - done);
+		if (n <= 0) {
+			errno = n ? errno : EINVAL;
+			OPENSSL_cleanse(bytes, done);
+			free(bytes);
+			return NULL;
+		}
+		done += (size_t)n;
+	}
+	bytes[size] = '\0';
+	return bytes;
+}
+
+/* What follows the header. 0, or -1 with errno. */
+static int yab_credentials_undump(struct yab_credentials *credentials,
+				  const struct yab_credentials_header *header, int fd)
+{
+	const uint32_t needs = (1U << YAB_CREDENTIALS_PARTS) - 1 - (1U << YAB_CREDENTIALS_PART_CRL);
+	const size_t peers_size = header->sizes[YAB_CREDENTIALS_PARTS];
+	char *peers;
+
+	errno = EINVAL;
+	if ((header->has & needs) != needs || peers_size > YAB_CREDENTIALS_PEERS_MAX)
 		return -1;
-	credentials->side = strcmp(side, yab_credentials_files[YAB_CREDENTIALS_CLIENT].name) ?
-			    YAB_CREDENTIALS_SERVER : YAB_CREDENTIALS_CLIENT;
-	credentials->peers = json_is_array(peers) ? json_incref(peers) : NULL;
-	credentials->ca = strdup(ca);
-	credentials->crl = crl ? strdup(crl) : NULL;
-	credentials->certificate = strdup(certificate);
-	credentials->key = strdup(key);
-	return credentials->ca && (!crl || credentials->crl) && credentials->certificate &&
-	       credentials->key ? 0 : -1;
+	for (int part = 0; part < YAB_CREDENTIALS_PARTS; part++) {
+		struct yab_credentials_blob *blob = &credentials->parts[part];
+
+		errno = EINVAL;
+		if (header->sizes[part] > YAB_CREDENTIALS_FILE_MAX)
+			return -1;
+		if (!(header->has & 1U << part))
+			continue;
+		blob->bytes = yab_credentials_receive(fd, header->sizes[part]);
+		if (!blob->bytes)
+			return -1;
+		blob->size = header->sizes[part];
+	}
+	if (!(header->has & 1U << YAB_CREDENTIALS_PARTS))
+		return 0;
+	peers = yab_credentials_receive(fd, peers_size);
+	credentials->peers = peers ? json_loadb(peers, peers_size, 0, NULL) : NULL;
+	free(peers);
+	/* Without the list everybody would be let in. */
+	errno = ENOMEM;
+	return json_is_array(credentials->peers) ? 0 : -1;
 }
 
 struct yab_credentials *yab_credentials_import(int fd)
 {
+	struct yab_credentials_header header;
 	struct yab_credentials *credentials;
-	json_t *json;
+	int number;
 
 	/* The offset came along with the descriptor. */
 	if (lseek(fd, 0, SEEK_SET) < 0)
 		return NULL;
-	json = json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
-	credentials = calloc(1, sizeof(*credentials));
-	if (json && credentials && !yab_credentials_unpack(credentials, json)) {
-		json_decref(json);
-		return credentials;
+	if (read(fd, &header, sizeof(header)) != (ssize_t)sizeof(header) ||
+	    header.side > YAB_CREDENTIALS_CLIENT) {
+		errno = EINVAL;
+		return NULL;
 	}
-	json_decref(json);
+	credentials = yab_credentials_new(header.side);
+	if (!credentials)
+		return NULL;
+	if (!yab_credentials_undump(credentials, &header, fd))
+		return credentials;
+	number = errno;
 	yab_credentials_free(credentials);
-	errno = ENOMEM;
+	errno = number;
 	return NULL;
 }
 
@@ -305,15 +522,21 @@ enum yab_credentials_side yab_credentials_side(const struct yab_credentials *cre
 	return credentials->side;
 }
 
+SSL_CTX **yab_credentials_context(struct yab_credentials *credentials, bool kernel)
+{
+	return &credentials->contexts[kernel];
+}
+
 json_t *yab_credentials_peers(const struct yab_credentials *credentials)
 {
 	return credentials->peers;
 }
 
 /* Authorities and, where there are any, their revocations. True if there was one. */
-static bool yab_credentials_trust(const char *text, X509_STORE *store)
+static bool yab_credentials_trust(const struct yab_credentials *credentials,
+				  enum yab_credentials_part part, X509_STORE *store)
 {
-	BIO *bio = BIO_new_mem_buf(text, -1);
+	BIO *bio = yab_credentials_open(credentials, part);
 	STACK_OF(X509_INFO) *found;
 	bool any = false;
 
@@ -334,8 +557,8 @@ static bool yab_credentials_trust(const char *text, X509_STORE *store)
 /* The certificate, those after it in its file, and the key. */
 static bool yab_credentials_identify(const struct yab_credentials *credentials, SSL_CTX *context)
 {
-	EVP_PKEY *key = yab_credentials_private_key(credentials->key);
-	BIO *bio = BIO_new_mem_buf(credentials->certificate, -1);
+	EVP_PKEY *key = yab_credentials_private_key(credentials);
+	BIO *bio = yab_credentials_open(credentials, YAB_CREDENTIALS_PART_CERTIFICATE);
 	bool first = true, good = key && bio;
 	X509 *certificate;
 
@@ -361,12 +584,12 @@ int yab_credentials_apply(const struct yab_credentials *credentials, SSL_CTX *co
 	const char *why;
 
 	ERR_clear_error();
-	if (!yab_credentials_trust(credentials->ca, store)) {
+	if (!yab_credentials_trust(credentials, YAB_CREDENTIALS_PART_CA, store)) {
 		snprintf(error, error_size, "%s has no certificate in it", YAB_CREDENTIALS_CA);
 		return -1;
 	}
-	if (credentials->crl) {
-		if (!yab_credentials_trust(credentials->crl, store)) {
+	if (credentials->parts[YAB_CREDENTIALS_PART_CRL].bytes) {
+		if (!yab_credentials_trust(credentials, YAB_CREDENTIALS_PART_CRL, store)) {
 			snprintf(error, error_size, "%s has no revocation list in it",
 				 YAB_CREDENTIALS_CRL);
 			return -1;

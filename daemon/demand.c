@@ -85,13 +85,14 @@ static void yab_demand_take_loss(struct yab_demand *demand, json_t *message, con
 {
 	const char *role = json_string_value(json_object_get(message, "role"));
 	const json_int_t index = json_integer_value(json_object_get(message, "index"));
+	const json_int_t number = json_integer_value(json_object_get(message, "number"));
 
 	if (index < 0 || index >= YAB_WIRE_BULKS_MAX)
 		return;
 	yab_statistics_lost_connection(&demand->statistics);
 	demand->ops->statistics(demand->statistics.now, demand->arg);
-	demand->ops->lost(yab_wire_role_named(role), (unsigned int)index, error ? error : "lost",
-			  demand->arg);
+	demand->ops->lost(yab_wire_role_named(role), (unsigned int)index, (uint32_t)number,
+			  error ? error : "lost", demand->arg);
 }
 
 static void yab_demand_message(json_t *message, const int *fds, size_t fd_count, void *arg)
@@ -99,6 +100,7 @@ static void yab_demand_message(json_t *message, const int *fds, size_t fd_count,
 	struct yab_demand *demand = arg;
 	const char *type = json_string_value(json_object_get(message, "type"));
 	const char *error = json_string_value(json_object_get(message, "error"));
+	const char *role;
 
 	for (size_t i = 0; i < fd_count; i++)
 		close(fds[i]);
@@ -110,7 +112,8 @@ static void yab_demand_message(json_t *message, const int *fds, size_t fd_count,
 	} else if (type && !strcmp(type, "statistics")) {
 		yab_demand_take_statistics(demand, message);
 	} else if (type && !strcmp(type, "open")) {
-		yab_log_debug(demand->vm, "a page connection is open");
+		role = json_string_value(json_object_get(message, "role"));
+		demand->ops->open(yab_wire_role_named(role), demand->arg);
 	} else if (type && !strcmp(type, "lost")) {
 		yab_demand_take_loss(demand, message, error);
 	} else if (type && !strcmp(type, "complete")) {
@@ -241,6 +244,11 @@ static void yab_demand_restart(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	yab_demand_enter(demand, YAB_DEMAND_WORKING);
 	pager_fd = yab_region_attach(demand->vm, &memory_fd, error, sizeof(error));
+	if (pager_fd < 0 && (errno == ENOENT || errno == EIO)) {
+		yab_demand_enter(demand, YAB_DEMAND_ENDED);
+		demand->ops->gone(error, demand->arg);
+		return;
+	}
 	if (pager_fd < 0) {
 		yab_demand_interrupt(demand, error);
 		return;

@@ -31,10 +31,18 @@ struct yab_demand;
 struct yab_demand_ops {
 	/* As worker.h lists them, over all workers that there were. Borrowed. */
 	void (*statistics)(json_t *statistics, void *arg);
-	/* A connection is lost; the source makes a new one. */
-	void (*lost)(enum yab_wire_role role, unsigned int index, const char *error, void *arg);
+	/* A connection is there. */
+	void (*open)(enum yab_wire_role role, void *arg);
+	/* The connection @number is lost; the source makes a new one. */
+	void (*lost)(enum yab_wire_role role, unsigned int index, uint32_t number,
+		     const char *error, void *arg);
 	/* The worker is lost. If the demand is persistent, another one follows. */
 	void (*interrupted)(const char *error, void *arg);
+	/*
+	 * After yab_demand_persist(): the region is no more, or has failed. No worker can go on,
+	 * and nothing follows; until yab_demand_free().
+	 */
+	void (*gone)(const char *error, void *arg);
 	/* Every page is present. Perhaps before yab_demand_persist(). */
 	void (*complete)(void *arg);
 	/* After yab_demand_kill(): the worker is reaped, and holds nothing any more. */

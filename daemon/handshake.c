@@ -411,12 +411,13 @@ err_fd:
 }
 
 static void yab_handshake_prepare(struct yab_handshake *handshake, enum yab_wire_role role,
-				  unsigned int index, const uint8_t *route)
+				  unsigned int index, uint32_t number, const uint8_t *route)
 {
 	handshake->speaks_first = true;
 	handshake->hello.version = YAB_WIRE_VERSION;
 	handshake->hello.role = (uint16_t)role;
 	handshake->hello.index = index;
+	handshake->hello.number = number;
 	if (route)
 		memcpy(handshake->hello.token, route, YAB_WIRE_TOKEN_SIZE);
 }
@@ -425,7 +426,8 @@ struct yab_handshake *yab_handshake_connect(struct event_base *base, struct evdn
 					    const struct yab_address *address,
 					    const struct yab_security *security,
 					    enum yab_wire_role role, unsigned int index,
-					    const uint8_t *route, int timeout_ms,
+					    uint32_t number, const uint8_t *route,
+					    int timeout_ms,
 					    yab_handshake_cb cb, void *arg)
 {
 	struct evutil_addrinfo hints = {
@@ -441,7 +443,7 @@ struct yab_handshake *yab_handshake_connect(struct event_base *base, struct evdn
 	handshake = yab_handshake_new(base, -1, address->text, timeout_ms, cb, arg);
 	if (!handshake)
 		return NULL;
-	yab_handshake_prepare(handshake, role, index, route);
+	yab_handshake_prepare(handshake, role, index, number, route);
 	handshake->security = security;
 	lookup = calloc(1, sizeof(*lookup));
 	if (!lookup || evtimer_add(handshake->timer, &patience) < 0)
@@ -464,7 +466,8 @@ err_lookup:
 
 struct yab_handshake *yab_handshake_offer(struct event_base *base, int fd, const char *name,
 					  bool tls, enum yab_wire_role role,
-					  unsigned int index, const uint8_t *route,
+					  unsigned int index, uint32_t number,
+					  const uint8_t *route,
 					  int timeout_ms,
 					  yab_handshake_cb cb, void *arg)
 {
@@ -474,7 +477,7 @@ struct yab_handshake *yab_handshake_offer(struct event_base *base, int fd, const
 	if (!handshake)
 		return NULL;
 	evutil_make_socket_nonblocking(fd);
-	yab_handshake_prepare(handshake, role, index, route);
+	yab_handshake_prepare(handshake, role, index, number, route);
 	handshake->hello.features = tls ? YAB_WIRE_TLS : 0;
 	yab_handshake_greet(handshake);
 	return handshake;

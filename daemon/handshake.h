@@ -31,18 +31,21 @@ typedef void (*yab_handshake_cb)(int fd, const struct yab_wire_hello *hello, con
 
 /*
  * Each returns NULL with errno and no callback when out of memory or of
- * descriptors. The callback never comes before the return. @route may be NULL.
+ * descriptors. The callback never comes before the return. @route may be NULL. @number: which
+ * of the connections of this role and index it is.
  */
 struct yab_handshake *yab_handshake_connect(struct event_base *base, struct evdns_base *dns,
 					    const struct yab_address *address,
 					    const struct yab_security *security,
 					    enum yab_wire_role role, unsigned int index,
-					    const uint8_t *route, int timeout_ms,
+					    uint32_t number, const uint8_t *route,
+					    int timeout_ms,
 					    yab_handshake_cb cb, void *arg);
 /* The same on a socket that is connected; takes @fd over. @name is for messages. */
 struct yab_handshake *yab_handshake_offer(struct event_base *base, int fd, const char *name,
 					  bool tls, enum yab_wire_role role,
-					  unsigned int index, const uint8_t *route,
+					  unsigned int index, uint32_t number,
+					  const uint8_t *route,
 					  int timeout_ms,
 					  yab_handshake_cb cb, void *arg);
 /* The other side: waits for a preface on @fd, which it takes over. */

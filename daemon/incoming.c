@@ -16,6 +16,7 @@
 #include "headroom.h"
 #include "hints.h"
 #include "log.h"
+#include "outage.h"
 #include "region.h"
 #include "stream.h"
 #include "token.h"
@@ -35,6 +36,7 @@ enum yab_incoming_step {
 	YAB_INCOMING_PULLING,		/* committed; pages are missing */
 	YAB_INCOMING_COMPLETE,		/* every page is here; kept for the source */
 	YAB_INCOMING_UNDOING,
+	YAB_INCOMING_GONE,		/* committed, but the guest is no more; kept, too */
 	YAB_INCOMING_STEPS,
 };
 
@@ -46,7 +48,7 @@ static const unsigned int yab_incoming_allowed[YAB_INCOMING_STEPS] = {
 	[YAB_INCOMING_LOADED] = YAB_INCOMING_TO(COMMITTING) | YAB_INCOMING_TO(PULLING) |
 				YAB_INCOMING_TO(UNDOING),
 	[YAB_INCOMING_COMMITTING] = YAB_INCOMING_TO(PULLING) | YAB_INCOMING_TO(UNDOING),
-	[YAB_INCOMING_PULLING] = YAB_INCOMING_TO(COMPLETE),
+	[YAB_INCOMING_PULLING] = YAB_INCOMING_TO(COMPLETE) | YAB_INCOMING_TO(GONE),
 };
 
 static const char * const yab_incoming_names[YAB_INCOMING_STEPS] = {
@@ -57,6 +59,7 @@ static const char * const yab_incoming_names[YAB_INCOMING_STEPS] = {
 	[YAB_INCOMING_PULLING] = "pulling",
 	[YAB_INCOMING_COMPLETE] = "complete",
 	[YAB_INCOMING_UNDOING] = "undoing",
+	[YAB_INCOMING_GONE] = "gone",
 };
 
 struct yab_incoming {
@@ -75,6 +78,8 @@ struct yab_incoming {
 	struct yab_vm *vm;		/* ours until the commit, then NULL */
 	struct yab_job *job;		/* until its end, then NULL */
 
+	struct yab_outage outage;	/* from the commit on */
+
 	struct yab_demand *demand;	/* the page service, until it is of no use */
 	json_t *statistics;		/* the last ones */
 	bool complete;			/* said so, perhaps before the commit */
@@ -84,7 +89,7 @@ struct yab_incoming {
 	bool resumed;			/* QEMU said RESUME: the guest has run */
 	bool failed;			/* QEMU said that loading failed; it will end */
 
-	/* While undoing. */
+	/* While undoing; the error also when the guest is gone. */
 	char error[YAB_WIRE_ERROR_MAX];
 	bool aborted;			/* the caller waits for the answer to its abort */
 	bool attaching;			/* the caller waits for the answer to its attach */
@@ -126,9 +131,9 @@ static bool yab_incoming_is_committed(const struct yab_incoming *incoming)
 	       incoming->step == YAB_INCOMING_COMPLETE;
 }
 
-const char *yab_incoming_token(const struct yab_incoming *incoming)
+const uint8_t *yab_incoming_token(const struct yab_incoming *incoming)
 {
-	return incoming->token_text;
+	return incoming->token;
 }
 
 static void yab_incoming_free(struct yab_incoming *incoming)
@@ -227,15 +232,17 @@ static void yab_incoming_interrupted(const char *error, void *arg)
 		yab_incoming_undo(incoming, error);
 		return;
 	}
-	if (incoming->job)
-		yab_job_warn(incoming->job, error);
+	yab_outage_lost(&incoming->outage, YAB_OUTAGE_URGENT, error, 0);
 	yab_incoming_event(incoming, json_pack("{s:s, s:s}", "event", "interrupted", "error",
 					       error));
 }
 
 static void yab_incoming_demand_ended(void *arg)
 {
-	yab_incoming_undone(arg);
+	struct yab_incoming *incoming = arg;
+
+	if (incoming->step == YAB_INCOMING_UNDOING)
+		yab_incoming_undone(incoming);
 }
 
 /*
@@ -250,6 +257,7 @@ static void yab_incoming_completed(struct yab_incoming *incoming)
 		return;
 	if (incoming->step == YAB_INCOMING_PULLING) {
 		yab_incoming_enter(incoming, YAB_INCOMING_COMPLETE);
+		yab_outage_end(&incoming->outage);
 		yab_job_end(incoming->job, NULL);
 		incoming->job = NULL;
 		yab_log_info(incoming->name, "has all its pages here");
@@ -269,19 +277,61 @@ static void yab_incoming_statistics(json_t *statistics, void *arg)
 	incoming->statistics = json_incref(statistics);
 	if (incoming->job)
 		yab_job_statistics(incoming->job, YAB_JOB_DESTINATION, statistics);
-	yab_incoming_event(incoming, json_pack("{s:s, s:O}", "event", "statistics", "statistics",
-					       statistics));
+	if (incoming->caller)
+		yab_caller_hint(incoming->caller, json_pack("{s:s, s:O}", "event", "statistics",
+							    "statistics", statistics));
 }
 
-static void yab_incoming_lost(enum yab_wire_role role, unsigned int index, const char *error,
-			      void *arg)
+static void yab_incoming_opened(enum yab_wire_role role, void *arg)
 {
 	struct yab_incoming *incoming = arg;
 
-	yab_log_warn(incoming->name, "%s connection %u: %s", yab_wire_role_name(role), index,
-		     error);
-	yab_incoming_event(incoming, json_pack("{s:s, s:s, s:i}", "event", "lost", "role",
-					       yab_wire_role_name(role), "index", (int)index));
+	if (role == YAB_WIRE_URGENT)
+		yab_outage_found(&incoming->outage, YAB_OUTAGE_URGENT);
+}
+
+static void yab_incoming_lost(enum yab_wire_role role, unsigned int index, uint32_t number,
+			      const char *error, void *arg)
+{
+	struct yab_incoming *incoming = arg;
+
+	if (role == YAB_WIRE_URGENT)
+		yab_outage_lost(&incoming->outage, YAB_OUTAGE_URGENT, error, 0);
+	yab_incoming_event(incoming, json_pack("{s:s, s:s, s:i, s:I}", "event", "lost", "role",
+					       yab_wire_role_name(role), "index", (int)index,
+					       "number", (json_int_t)number));
+}
+
+/*
+ * Committed, but the guest is no more, and never will be. The session stays, for a source that
+ * asks for it must not be told that there was none: that would be a promise.
+ */
+static void yab_incoming_forsake(struct yab_incoming *incoming, const char *error)
+{
+	struct yab_caller *caller = incoming->caller;
+
+	yab_incoming_enter(incoming, YAB_INCOMING_GONE);
+	snprintf(incoming->error, sizeof(incoming->error), "%s", error);
+	yab_log_error(incoming->name, "%s", error);
+	yab_outage_end(&incoming->outage);
+	yab_job_end(incoming->job, error);
+	incoming->job = NULL;
+	incoming->caller = NULL;
+	if (caller)
+		yab_caller_finish(caller);
+}
+
+static void yab_incoming_region_gone(const char *error, void *arg)
+{
+	struct yab_incoming *incoming = arg;
+	char text[YAB_WIRE_ERROR_MAX];
+
+	/* While committing, QEMU's own end decides. */
+	if (incoming->step != YAB_INCOMING_PULLING)
+		return;
+	snprintf(text, sizeof(text), "its guest is gone before all its pages had come: %.300s",
+		 error);
+	yab_incoming_forsake(incoming, text);
 }
 
 static void yab_incoming_demand_complete(void *arg)
@@ -294,6 +344,8 @@ static void yab_incoming_demand_complete(void *arg)
 
 static const struct yab_demand_ops yab_incoming_demand_ops = {
 	.statistics = yab_incoming_statistics,
+	.open = yab_incoming_opened,
+	.gone = yab_incoming_region_gone,
 	.lost = yab_incoming_lost,
 	.interrupted = yab_incoming_interrupted,
 	.complete = yab_incoming_demand_complete,
@@ -456,7 +508,8 @@ static int yab_incoming_check(struct yab_vm *vm, json_t *cookie, char *error, si
 }
 
 /*
- * Makes room: the oldest session that has all its pages and whose source is not there.
+ * Makes room: the oldest session that has all its pages and whose source is not there, or
+ * whose guest is gone.
  * Should that ask for it after all, "unknown" would be a lie, and its guest run twice:
  * from now on this is another process, of which no promise is expected.
  */
@@ -466,7 +519,8 @@ static void yab_incomings_evict(struct yab_supervisor *supervisor)
 	uint8_t instance[YAB_WIRE_TOKEN_SIZE];
 
 	LIST_FOREACH(incoming, &supervisor->incomings->all, link)
-		if (incoming->step == YAB_INCOMING_COMPLETE && !incoming->caller)
+		if ((incoming->step == YAB_INCOMING_COMPLETE && !incoming->caller) ||
+		    incoming->step == YAB_INCOMING_GONE)
 			oldest = incoming;
 	if (!oldest || yab_token_new(instance) < 0)
 		return;
@@ -517,6 +571,7 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 		goto err_vm;
 	}
 	yab_job_enter(incoming->job, YAB_JOB_PREPARE);
+	yab_outage_lost(&incoming->outage, YAB_OUTAGE_URGENT, "the source has made none yet", 0);
 	incoming->caller = caller;
 	yab_caller_bind(caller, incoming);
 	incoming->vm->hooks = &yab_incoming_hooks;
@@ -578,6 +633,7 @@ static void yab_incoming_committed(struct yab_incoming *incoming)
 	incoming->attaching = false;
 	/* A guest that stays paused comes here without having been told to run. */
 	yab_demand_persist(incoming->demand);
+	yab_outage_watch(&incoming->outage, incoming->name, incoming->job);
 	yab_demand_sweep(incoming->demand);
 	yab_incoming_completed(incoming);
 }
@@ -668,6 +724,60 @@ int yab_incomings_limit(struct yab_incomings *incomings, const char *name, json_
 	return -1;
 }
 
+/* The one under way of the VM @name, or else its last one. */
+static struct yab_incoming *yab_incomings_named(struct yab_incomings *incomings, const char *name)
+{
+	struct yab_incoming *incoming, *found = NULL;
+
+	LIST_FOREACH(incoming, &incomings->all, link)
+		if (!strcmp(incoming->name, name) && (!found || incoming->job))
+			found = incoming;
+	return found;
+}
+
+static void yab_incoming_destroyed(const char *error, void *arg)
+{
+	(void)error;
+	(void)arg;	/* vm.c has logged its end */
+}
+
+int yab_incomings_abandon(struct yab_incomings *incomings, const char *name, bool force,
+			  char *text, size_t text_size)
+{
+	struct yab_incoming *incoming = yab_incomings_named(incomings, name);
+	char error[YAB_WIRE_ERROR_MAX];
+	uint64_t missing;
+	struct yab_vm *vm;
+
+	if (!incoming || incoming->step == YAB_INCOMING_GONE)
+		return 1;
+	if (incoming->step != YAB_INCOMING_PULLING) {
+		snprintf(text, text_size, incoming->step == YAB_INCOMING_COMPLETE ?
+			 "VM %s has all its pages here: there is nothing to abandon" :
+			 "VM %s has not been committed here: it is undone by itself when its source goes",
+			 name);
+		return -1;
+	}
+	missing = incoming->pages - yab_job_present(incoming->job);
+	if (!force) {
+		snprintf(text, text_size,
+			 "%llu of %llu pages of VM %s are still to come: its guest is lost with this: give --force if its source will never come back",
+			 (unsigned long long)missing, (unsigned long long)incoming->pages, name);
+		return -1;
+	}
+	if (yab_region_fail(name, text, text_size) < 0)
+		return -1;
+	snprintf(text, text_size,
+		 "abandoned VM %s: the guest is lost, for %llu of its %llu pages never came; its QEMU ends",
+		 name, (unsigned long long)missing, (unsigned long long)incoming->pages);
+	yab_demand_kill(incoming->demand);
+	yab_incoming_forsake(incoming, text);
+	vm = yab_vms_find(incoming->supervisor->vms, name);
+	if (vm && yab_vm_destroy(vm, yab_incoming_destroyed, NULL, error, sizeof(error)) < 0)
+		yab_log_warn(name, "%s", error);
+	return 0;
+}
+
 void yab_incoming_abort(struct yab_incoming *incoming)
 {
 	if (incoming->step == YAB_INCOMING_UNDOING) {
@@ -709,12 +819,18 @@ void yab_incoming_misused(struct yab_incoming *incoming, const char *error)
 		return;
 	incoming->caller = NULL;
 	yab_caller_finish(caller);
+	yab_outage_lost(&incoming->outage, YAB_OUTAGE_CONTROL, text, 0);
 }
 
 void yab_incoming_attach(struct yab_incoming *incoming, struct yab_caller *caller)
 {
 	struct yab_caller *before = incoming->caller;
 
+	if (incoming->step == YAB_INCOMING_GONE) {
+		yab_caller_reply(caller, json_pack("{s:s, s:s, s:s}", "reply", "attach", "state",
+						   "gone", "error", incoming->error));
+		return;
+	}
 	if (before)
 		yab_caller_finish(before);
 	incoming->caller = caller;
@@ -723,10 +839,12 @@ void yab_incoming_attach(struct yab_incoming *incoming, struct yab_caller *calle
 	if (yab_incoming_is_committed(incoming)) {
 		yab_caller_reply(caller, json_pack("{s:s, s:s}", "reply", "attach", "state",
 						   "committed"));
+		yab_outage_found(&incoming->outage, YAB_OUTAGE_CONTROL);
 		yab_incoming_completed(incoming);
 		return;
 	}
 	/* Undecided: the answer follows when it is. */
+	yab_outage_found(&incoming->outage, YAB_OUTAGE_CONTROL);
 	incoming->attaching = true;
 	if (yab_incoming_revocable(incoming))
 		yab_incoming_undo(incoming, "the source lost the connection before the commit");
@@ -741,8 +859,8 @@ void yab_incoming_caller_lost(struct yab_incoming *incoming, const char *error)
 		yab_incoming_undo(incoming, error);
 	else if (incoming->step == YAB_INCOMING_COMPLETE)
 		yab_log_info(incoming->name, "%s; every page is here", error);
-	else if (yab_incoming_is_committed(incoming))
-		yab_log_warn(incoming->name, "%s; the source is expected to come back", error);
+	else
+		yab_outage_lost(&incoming->outage, YAB_OUTAGE_CONTROL, error, 0);
 	/* Its worker has nothing to do any more; the session waits alone. */
 	if (incoming->step == YAB_INCOMING_COMPLETE) {
 		yab_demand_free(incoming->demand, false);
@@ -775,6 +893,7 @@ void yab_incomings_connection(struct yab_incomings *incomings, int fd,
 		return;
 	}
 	connection.index = hello->index;
+	connection.number = hello->number;
 	connection.token = incoming->token;
 	if (yab_handshake_answer(fd, hello->role, connection.tls) < 0)
 		yab_log_warn(incoming->name, "%s connection %u of %s: %s", role, hello->index,
@@ -818,7 +937,7 @@ struct yab_incoming *yab_incomings_find(struct yab_incomings *incomings, const c
 	struct yab_incoming *incoming;
 
 	LIST_FOREACH(incoming, &incomings->all, link)
-		if (token && !strcmp(incoming->token_text, token))
+		if (yab_token_matches(token, incoming->token))
 			return incoming;
 	return NULL;
 }
@@ -834,6 +953,7 @@ bool yab_incomings_give_up(struct yab_incomings *incomings)
 			yab_incoming_undo(incoming, "yabusamed on the destination is ending");
 	}
 	LIST_FOREACH(incoming, &incomings->all, link)
-		left |= incoming->step != YAB_INCOMING_COMPLETE;
+		left |= incoming->step != YAB_INCOMING_COMPLETE &&
+			incoming->step != YAB_INCOMING_GONE;
 	return left;
 }

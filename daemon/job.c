@@ -17,6 +17,7 @@
 
 enum yab_job_state {
 	YAB_JOB_ACTIVE,
+	YAB_JOB_PAUSED,		/* active, too; waits for a connection */
 	YAB_JOB_COMPLETED,
 	YAB_JOB_FAILED,
 	YAB_JOB_STATES,
@@ -29,10 +30,14 @@ struct yab_job {
 	enum yab_job_phase phase;
 	enum yab_job_state state;
 	char peer[272];
+	char via[272];
 	char session[YAB_LOG_SESSION_SIZE];
 	uint64_t pages;
 	bool switched;
 	int64_t started_us, ended_us;	/* CLOCK_MONOTONIC */
+	int64_t paused_us;		/* since when, while it is */
+	int64_t next_try_us;		/* 0: not this side's to do */
+	char pause[YAB_WIRE_ERROR_MAX];	/* why */
 	int64_t downtime_us;		/* negative: not known */
 	json_t *statistics[YAB_JOB_SIDES];
 	char warning[YAB_WIRE_ERROR_MAX];
@@ -54,6 +59,7 @@ static const char * const yab_job_phase_names[YAB_JOB_PHASES] = {
 
 static const char * const yab_job_state_names[YAB_JOB_STATES] = {
 	[YAB_JOB_ACTIVE] = "active",
+	[YAB_JOB_PAUSED] = "paused",
 	[YAB_JOB_COMPLETED] = "completed",
 	[YAB_JOB_FAILED] = "failed",
 };
@@ -150,7 +156,28 @@ struct yab_job *yab_job_start(struct yab_jobs *jobs, const char *vm,
 
 bool yab_job_active(const struct yab_job *job)
 {
-	return job->state == YAB_JOB_ACTIVE;
+	return job->state == YAB_JOB_ACTIVE || job->state == YAB_JOB_PAUSED;
+}
+
+bool yab_job_is_incoming(const struct yab_job *job)
+{
+	return job->direction == YAB_JOB_INCOMING;
+}
+
+const char *yab_job_peer(const struct yab_job *job)
+{
+	return job->peer;
+}
+
+uint64_t yab_job_present(const struct yab_job *job)
+{
+	json_t *statistics = job->statistics[YAB_JOB_DESTINATION];
+	const json_int_t present = json_integer_value(json_object_get(statistics, "present"));
+
+	/* The other host may say anything. */
+	if (present <= 0)
+		return 0;
+	return (uint64_t)present < job->pages ? (uint64_t)present : job->pages;
 }
 
 enum yab_job_phase yab_job_phase(const struct yab_job *job)
@@ -215,6 +242,41 @@ void yab_job_warn(struct yab_job *job, const char *warning)
 	yab_text_tame(job->warning);
 }
 
+void yab_job_pause(struct yab_job *job, const char *reason, int64_t next_try_us)
+{
+	assert(yab_job_active(job));
+	if (job->state == YAB_JOB_ACTIVE)
+		job->paused_us = yab_clock_us();
+	job->state = YAB_JOB_PAUSED;
+	job->next_try_us = next_try_us;
+	snprintf(job->pause, sizeof(job->pause), "%s", reason);
+	yab_text_tame(job->pause);
+}
+
+void yab_job_go_on(struct yab_job *job)
+{
+	assert(yab_job_active(job));
+	job->state = YAB_JOB_ACTIVE;
+}
+
+void yab_job_divert(struct yab_job *job, const char *via)
+{
+	snprintf(job->via, sizeof(job->via), "%s", via);
+}
+
+static json_t *yab_job_pause_json(const struct yab_job *job)
+{
+	const int64_t now = yab_clock_us();
+	json_t *json;
+
+	json = json_pack("{s:I, s:s}", "us", (json_int_t)(now - job->paused_us), "reason",
+			 job->pause);
+	if (job->next_try_us)
+		json_object_set_new(json, "next_try_us", json_integer(job->next_try_us > now ?
+								      job->next_try_us - now : 0));
+	return json;
+}
+
 json_t *yab_job_json(const struct yab_job *job)
 {
 	static const char * const sides[YAB_JOB_SIDES] = {
@@ -237,6 +299,10 @@ json_t *yab_job_json(const struct yab_job *job)
 		return NULL;
 	if (job->downtime_us >= 0)
 		json_object_set_new(json, "downtime_us", json_integer(job->downtime_us));
+	if (job->state == YAB_JOB_PAUSED)
+		json_object_set_new(json, "paused", yab_job_pause_json(job));
+	if (job->via[0])
+		json_object_set_new(json, "via", json_string(job->via));
 	if (job->session[0])
 		json_object_set_new(json, "session", json_string(job->session));
 	if (job->warning[0])

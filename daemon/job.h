@@ -53,7 +53,12 @@ struct yab_job *yab_jobs_find(struct yab_jobs *jobs, const char *vm);
 struct yab_job *yab_job_start(struct yab_jobs *jobs, const char *vm,
 			      enum yab_job_direction direction, const char *peer,
 			      uint64_t pages);
+/* Not ended: paused jobs are active. */
 bool yab_job_active(const struct yab_job *job);
+bool yab_job_is_incoming(const struct yab_job *job);
+const char *yab_job_peer(const struct yab_job *job);
+/* Pages that the destination has, as it said last. */
+uint64_t yab_job_present(const struct yab_job *job);
 enum yab_job_phase yab_job_phase(const struct yab_job *job);
 const char *yab_job_phase_name(enum yab_job_phase phase);
 /* The names of all states, numbered from 0; NULL after the last. */
@@ -73,6 +78,14 @@ void yab_job_statistics(struct yab_job *job, enum yab_job_side side, json_t *sta
 void yab_job_switched(struct yab_job *job, int64_t downtime_us);
 /* What people should know while the job goes on; NULL takes it back. */
 void yab_job_warn(struct yab_job *job, const char *warning);
+/*
+ * It stands still, for @reason (one line), until yab_job_go_on(). Called again: a newer
+ * reason. @next_try_us is by CLOCK_MONOTONIC; 0: it is not this side that tries.
+ */
+void yab_job_pause(struct yab_job *job, const char *reason, int64_t next_try_us);
+void yab_job_go_on(struct yab_job *job);
+/* It goes on over another address of the other host. */
+void yab_job_divert(struct yab_job *job, const char *via);
 /* All of it, for jobinfo; NULL when out of memory. */
 json_t *yab_job_json(const struct yab_job *job);
 

@@ -49,6 +49,7 @@ struct yab_options {
 /* What exists only here: the supervisor and how it is woken to leave. */
 struct yab_daemon {
 	struct yab_supervisor supervisor;
+	struct yab_security_cache certificates;
 	struct yab_listener *listener;
 	struct yab_api *api;
 	struct yab_metrics *metrics;
@@ -334,6 +335,7 @@ static void yab_daemon_release(struct yab_daemon *daemon)
 	yab_incomings_free(supervisor->incomings);
 	yab_callers_free(supervisor);
 	yab_complaints_free(supervisor->complaints);
+	yab_security_forget(&daemon->certificates);
 	yab_jobs_free(supervisor->jobs);
 	yab_vms_free(supervisor->vms);
 	if (daemon->leave)
@@ -358,6 +360,7 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 	supervisor->run_dir = options->run_dir;
 	supervisor->policy = options->policy;
 	supervisor->security = options->security;
+	supervisor->security.cache = &daemon->certificates;
 	yab_callers_init(supervisor);
 	if (yab_token_new(instance) < 0)
 		goto err;

@@ -279,6 +279,7 @@ static bool yab_opening_accepts(struct yab_opening *opening)
 	if (yab_wire_hello_decode(opening->bytes, &hello) != YAB_WIRE_OK ||
 	    hello.role != opening->hello.role ||
 	    hello.index != opening->hello.index ||
+	    (server && hello.number != opening->hello.number) ||
 	    (hello.features ^ opening->hello.features) & YAB_WIRE_TLS) {
 		yab_opening_fail(opening,
 				 "%s says another hello than before: somebody is in between, or it is no yabusamed of this version",
@@ -381,6 +382,7 @@ struct yab_opening *yab_opening_new(struct event_base *base, int fd,
 	opening->hello.version = YAB_WIRE_VERSION;
 	opening->hello.role = (uint16_t)terms->role;
 	opening->hello.index = terms->index;
+	opening->hello.number = terms->number;
 	opening->hello.features = terms->credentials ? YAB_WIRE_TLS : 0;
 	if (terms->token)
 		memcpy(opening->token, terms->token, sizeof(opening->token));

@@ -25,8 +25,9 @@ struct yab_opening;
 struct yab_opening_terms {
 	enum yab_wire_role role;
 	unsigned int index;	/* among those of its role */
+	uint32_t number;	/* as in the prefaces */
 	enum yab_credentials_side side;
-	const struct yab_credentials *credentials;	/* NULL: plain TCP */
+	struct yab_credentials *credentials;	/* NULL: plain TCP */
 	const char *host;	/* client: whose certificate is expected */
 	const uint8_t *token;	/* NULL: all zero, as on a control connection */
 	bool kernel;		/* kernel TLS, where there is any */

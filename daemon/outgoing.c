@@ -12,6 +12,7 @@
 #include "memory.h"
 #include "outgoing_state.h"
 #include "region.h"
+#include "text.h"
 
 /* Seconds that each state may take. */
 #define YAB_OUTGOING_PREPARE_SECONDS	75
@@ -234,6 +235,7 @@ static void yab_outgoing_pull(struct yab_outgoing *outgoing, int64_t downtime_us
 {
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_PULLING);
 	yab_contact_settled(outgoing->contact);
+	yab_outage_found(&outgoing->outage, YAB_OUTAGE_CONTROL);
 	yab_job_warn(outgoing->job, NULL);
 	yab_job_switched(outgoing->job, downtime_us);
 	yab_log_info(outgoing->vm->name, "is on %s now; its pages follow",
@@ -286,9 +288,28 @@ static void yab_outgoing_reply_finish(struct yab_outgoing *outgoing)
 	yab_outgoing_pull(outgoing, downtime);
 }
 
+/* The destination knows nothing of the session, or that its guest is no more. */
+static void yab_outgoing_give_up(struct yab_outgoing *outgoing, const char *gone)
+{
+	const char *host = outgoing->options.destination.text, *name = outgoing->vm->name;
+	char error[YAB_WIRE_ERROR_MAX];
+
+	if (gone)
+		snprintf(error, sizeof(error),
+			 "%.120s says that %s is gone there (%.140s): its memory stays here until 'yabctl abandon %s'",
+			 host, name, gone, name);
+	else
+		snprintf(error, sizeof(error),
+			 "yabusamed on %.120s was restarted and does not know whether %s runs there: see for yourself; its memory stays here and is served until 'yabctl abandon %s'",
+			 host, name, name);
+	yab_outgoing_strand(outgoing, error);
+}
+
 static void yab_outgoing_reply_attach(struct yab_outgoing *outgoing, json_t *json)
 {
 	const char *state = json_string_value(json_object_get(json, "state"));
+	const char *error = json_string_value(json_object_get(json, "error"));
+	char gone[YAB_WIRE_ERROR_MAX];
 
 	if (state && !strcmp(state, "committed")) {
 		if (outgoing->state == YAB_OUTGOING_ASKING) {
@@ -296,6 +317,7 @@ static void yab_outgoing_reply_attach(struct yab_outgoing *outgoing, json_t *jso
 			return;
 		}
 		yab_contact_settled(outgoing->contact);
+		yab_outage_found(&outgoing->outage, YAB_OUTAGE_CONTROL);
 		yab_job_warn(outgoing->job, NULL);
 		outgoing->ops->progress(outgoing->arg);
 	} else if (state && !strcmp(state, "unknown") &&
@@ -303,8 +325,12 @@ static void yab_outgoing_reply_attach(struct yab_outgoing *outgoing, json_t *jso
 		yab_outgoing_give_back(outgoing,
 				       "the connection was lost before the destination committed",
 				       false);
+	} else if (state && !strcmp(state, "gone")) {
+		snprintf(gone, sizeof(gone), "%s", error ? error : "it does not say why");
+		yab_text_tame(gone);
+		yab_outgoing_give_up(outgoing, gone);
 	} else {
-		yab_outgoing_strand(outgoing);
+		yab_outgoing_give_up(outgoing, NULL);
 	}
 }
 
@@ -355,6 +381,7 @@ static void yab_outgoing_commit(struct yab_outgoing *outgoing)
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_COMMITTING);
 	yab_outgoing_arm(outgoing, YAB_OUTGOING_FINISH_SECONDS);
 	yab_supply_persist(outgoing->supply);
+	yab_outage_watch(&outgoing->outage, outgoing->vm->name, outgoing->job);
 	/* Not before: this is the first moment that nobody waits for us. */
 	yab_dirty_log_read(outgoing->dirty);
 }
@@ -387,6 +414,7 @@ static void yab_outgoing_event(struct yab_outgoing *outgoing, json_t *json)
 	const char *error = json_string_value(json_object_get(json, "error"));
 	const char *role = json_string_value(json_object_get(json, "role"));
 	json_int_t index = json_integer_value(json_object_get(json, "index"));
+	json_int_t number = json_integer_value(json_object_get(json, "number"));
 	json_t *statistics = json_object_get(json, "statistics");
 
 	if (!name)
@@ -399,7 +427,8 @@ static void yab_outgoing_event(struct yab_outgoing *outgoing, json_t *json)
 		outgoing->loaded = true;
 		yab_outgoing_commit(outgoing);
 	} else if (!strcmp(name, "lost") && outgoing->supply) {
-		yab_supply_relink(outgoing->supply, yab_wire_role_named(role), index);
+		yab_supply_relink(outgoing->supply, yab_wire_role_named(role), index,
+				  number);
 	} else if (!strcmp(name, "complete")) {
 		yab_outgoing_complete(outgoing, json);
 	} else if (!strcmp(name, "interrupted")) {
@@ -513,7 +542,7 @@ static void yab_outgoing_vm_exited(const char *why, void *arg)
 	case YAB_OUTGOING_STRANDED:
 		/* The only copy of its memory may be ours, unless somebody says otherwise. */
 		if (!vm->done) {
-			yab_log_warn(vm->name, "%s; its pages are served until yabctl destroy",
+			yab_log_warn(vm->name, "%s; its pages are served until yabctl abandon",
 				     why);
 			break;
 		}
@@ -565,6 +594,23 @@ static void yab_outgoing_statistics(json_t *statistics, void *arg)
 	outgoing->ops->progress(outgoing->arg);
 }
 
+static void yab_outgoing_urgent(const char *error, int64_t next_try_us, void *arg)
+{
+	struct yab_outgoing *outgoing = arg;
+
+	if (outgoing->state == YAB_OUTGOING_STRANDED)
+		return;
+	if (error) {
+		yab_outage_lost(&outgoing->outage, YAB_OUTAGE_URGENT, error, next_try_us);
+	} else {
+		yab_outage_found(&outgoing->outage, YAB_OUTAGE_URGENT);
+		/* That the destination was interrupted is history by now. */
+		if (outgoing->state == YAB_OUTGOING_PULLING)
+			yab_job_warn(outgoing->job, NULL);
+	}
+	outgoing->ops->progress(outgoing->arg);
+}
+
 static void yab_outgoing_supply_failed(const char *error, void *arg)
 {
 	yab_outgoing_doubt(arg, error);
@@ -572,6 +618,7 @@ static void yab_outgoing_supply_failed(const char *error, void *arg)
 
 static const struct yab_supply_ops yab_outgoing_supply_ops = {
 	.linked = yab_outgoing_linked,
+	.urgent = yab_outgoing_urgent,
 	.statistics = yab_outgoing_statistics,
 	.failed = yab_outgoing_supply_failed,
 };
@@ -611,6 +658,7 @@ static void yab_outgoing_confirm(struct yab_outgoing *outgoing)
 	struct yab_qmp *qmp = yab_vm_qmp(vm);
 
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_CONFIRMING);
+	yab_outage_end(&outgoing->outage);
 	yab_outgoing_phase(outgoing, YAB_JOB_CONFIRM);
 	/* It may hold the region, which ends with QEMU. */
 	yab_outgoing_unwatch(outgoing);

@@ -150,6 +150,7 @@ void yab_outgoing_give_back(struct yab_outgoing *outgoing, const char *text, boo
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_GIVING_BACK);
 	yab_dirty_log_free(outgoing->dirty);
 	outgoing->dirty = NULL;
+	yab_outage_end(&outgoing->outage);
 	yab_supply_free(outgoing->supply, false);
 	outgoing->supply = NULL;
 	if (outgoing->transfer)
@@ -191,35 +192,30 @@ void yab_outgoing_seek(struct yab_outgoing *outgoing, const char *error)
 {
 	char warning[YAB_WIRE_ERROR_MAX];
 
-	if (outgoing->state == YAB_OUTGOING_COMMITTING)
+	if (outgoing->state == YAB_OUTGOING_COMMITTING) {
 		yab_outgoing_enter(outgoing, YAB_OUTGOING_ASKING);
-	if (outgoing->state == YAB_OUTGOING_ASKING)
 		snprintf(warning, sizeof(warning),
 			 "%.200s: whether %s runs on %.120s now is not known; it stays paused here, with its memory, until that host answers",
 			 error, outgoing->vm->name, outgoing->options.destination.text);
-	else
-		snprintf(warning, sizeof(warning),
-			 "%.200s: %s runs there and waits for pages that are missing until that host answers",
-			 error, outgoing->vm->name);
-	yab_log_warn(outgoing->vm->name, "%s", warning);
-	yab_job_warn(outgoing->job, warning);
-	outgoing->ops->progress(outgoing->arg);
+		yab_log_warn(outgoing->vm->name, "%s", warning);
+		yab_job_warn(outgoing->job, warning);
+	}
 	yab_contact_open(outgoing->contact);
+	yab_outage_lost(&outgoing->outage, YAB_OUTAGE_CONTROL, error,
+			yab_contact_next_try_us(outgoing->contact));
+	outgoing->ops->progress(outgoing->arg);
 }
 
-void yab_outgoing_strand(struct yab_outgoing *outgoing)
+void yab_outgoing_strand(struct yab_outgoing *outgoing, const char *error)
 {
 	const struct yab_outgoing_ops *ops = outgoing->ops;
 	struct yab_vm *vm = outgoing->vm;
 	void *arg = outgoing->arg;
-	char error[YAB_WIRE_ERROR_MAX];
 
-	snprintf(error, sizeof(error),
-		 "yabusamed on %.120s was restarted and does not know whether %s runs there: see for yourself; its memory stays here and is served until 'yabctl destroy %s'",
-		 outgoing->options.destination.text, vm->name, vm->name);
 	yab_log_error(vm->name, "%s", error);
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_STRANDED);
 	yab_contact_close(outgoing->contact);
+	yab_outage_end(&outgoing->outage);
 	yab_job_end(outgoing->job, error);
 	if (vm->state == YAB_VM_OUTGOING)
 		yab_vm_enter(vm, YAB_VM_PAUSED);

@@ -2,7 +2,7 @@
 /*
  * What an outgoing migration consists of, its states, and the ways out of them:
  * giving the guest back, looking for a destination that was lost, the end. For
- * outgoing.c only.
+ * outgoing.c and rescue.c only.
  */
 #ifndef YAB_DAEMON_OUTGOING_STATE_H
 #define YAB_DAEMON_OUTGOING_STATE_H
@@ -16,6 +16,7 @@
 #include "dirty.h"
 #include "inspection.h"
 #include "log.h"
+#include "outage.h"
 #include "outgoing.h"
 #include "supply.h"
 #include "token.h"
@@ -65,6 +66,8 @@ struct yab_outgoing {
 	int64_t stopped_us;		/* arrival of STOP; 0: did not stop */
 	struct yab_dirty_log *dirty;	/* from Prepare on; NULL: no hints */
 
+	struct yab_outage outage;	/* from the commit on */
+
 	/* While giving back; the error also while its better reason is awaited. */
 	bool aborting;			/* the destination was told and did not answer yet */
 	bool restoring;			/* QEMU is being brought back */
@@ -100,8 +103,8 @@ void yab_outgoing_doubt(struct yab_outgoing *outgoing, const char *error);
 void yab_outgoing_returned(struct yab_outgoing *outgoing);
 /* After the commit, or while it is in doubt: the destination must be found again. */
 void yab_outgoing_seek(struct yab_outgoing *outgoing, const char *error);
-/* Nobody can tell what became of the session; the job ends, the pages stay. */
-void yab_outgoing_strand(struct yab_outgoing *outgoing);
+/* Nothing more can come of it: the job ends with @error, the pages stay. */
+void yab_outgoing_strand(struct yab_outgoing *outgoing, const char *error);
 /* Ends the job; the VM is in its last state and no longer ours. */
 void yab_outgoing_end(struct yab_outgoing *outgoing, const char *error);
 void yab_outgoing_free(struct yab_outgoing *outgoing);

@@ -92,13 +92,6 @@ static void yab_peer_vanish(struct yab_peer *peer)
 		gone(arg);
 }
 
-static void yab_peer_overdue(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	yab_peer_vanish(arg);
-}
-
 /* Goes on only while it is open and somebody's. */
 static bool yab_peer_live(const struct yab_peer *peer)
 {
@@ -112,6 +105,26 @@ static void yab_peer_lose(struct yab_peer *peer, const char *error, bool answere
 	yab_peer_set_state(peer, YAB_PEER_LOST);
 	bufferevent_disable(peer->socket, EV_READ | EV_WRITE);
 	peer->ops->lost(error, answered, peer->arg);
+}
+
+/* Time is up for one that lingers; one that is open was broken. */
+static void yab_peer_overdue(evutil_socket_t fd, short what, void *arg)
+{
+	struct yab_peer *peer = arg;
+	char error[YAB_WIRE_ERROR_MAX];
+
+	(void)fd;
+	(void)what;
+	if (peer->state == YAB_PEER_LINGERING) {
+		yab_peer_vanish(peer);
+		return;
+	}
+	snprintf(error, sizeof(error),
+		 "ended the connection to %s, which could not be told what it waits for",
+		 peer->name);
+	yab_peer_enter(peer);
+	yab_peer_lose(peer, error, false);
+	yab_peer_leave(peer);
 }
 
 /* The other side broke the protocol: it is told, then the connection is lost. */
@@ -376,6 +389,13 @@ bool yab_peer_fail(struct yab_peer *peer, const char *text)
 	yab_log_debug(NULL, "to %s: ERROR %s", peer->name, text);
 	yab_peer_put(peer, YAB_WIRE_ERROR, text, length);
 	return yab_peer_finish(peer);
+}
+
+void yab_peer_break(struct yab_peer *peer)
+{
+	/* Needs no memory: that may be what was missing. */
+	if (yab_peer_live(peer))
+		event_active(peer->overdue, EV_TIMEOUT, 0);
 }
 
 const char *yab_peer_name(const struct yab_peer *peer)

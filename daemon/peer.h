@@ -49,6 +49,12 @@ bool yab_peer_finish(struct yab_peer *peer);
 /* Sends ERROR @text, then as yab_peer_finish(). */
 bool yab_peer_fail(struct yab_peer *peer, const char *text);
 
+/*
+ * Lost, as if the other side had gone; lost() comes from the event loop. For what could not be
+ * sent although the other side waits for it: it asks again on its next connection.
+ */
+void yab_peer_break(struct yab_peer *peer);
+
 const char *yab_peer_name(const struct yab_peer *peer);
 /* Steals @json. 0, or -1 with errno (too long, other side does not read). */
 int yab_peer_send(struct yab_peer *peer, enum yab_wire_type type, json_t *json);

@@ -193,27 +193,57 @@ int yab_region_create(const char *name, uint64_t size, int memory_fd, uid_t uid,
 int yab_region_attach(const char *name, int *memory_fd, char *error, size_t error_size)
 {
 	struct yab_target target = { .flags = 0 };
-	int control, pager;
+	int control, pager, number;
 
 	snprintf(target.name, sizeof(target.name), "%s", name);
 	control = yab_region_open_control(error, error_size);
-	if (control < 0)
+	if (control < 0) {
+		/* Whatever it was, it says nothing of the region. */
+		errno = ENODEV;
 		return -1;
+	}
 	pager = ioctl(control, YAB_IOC_ATTACH, &target);
+	number = errno;
 	if (pager < 0)
 		snprintf(error, error_size, "cannot attach to %s/%s: %s", YAB_REGION_FOLDER, name,
-			 strerror(errno));
+			 strerror(number));
 	close(control);
-	if (pager < 0 || yab_region_unblock(pager, error, error_size) < 0)
+	if (pager < 0) {
+		errno = number;
 		return -1;
+	}
+	if (yab_region_unblock(pager, error, error_size) < 0) {
+		errno = ENODEV;
+		return -1;
+	}
 	*memory_fd = ioctl(pager, YAB_IOC_MEMORY);
 	if (*memory_fd < 0) {
 		snprintf(error, error_size, "cannot open the memory of %s/%s: %s",
 			 YAB_REGION_FOLDER, name, strerror(errno));
 		close(pager);
+		errno = ENODEV;
 		return -1;
 	}
 	return pager;
+}
+
+int yab_region_fail(const char *name, char *error, size_t error_size)
+{
+	struct yab_target target = { .flags = 0 };
+	int control, result;
+
+	snprintf(target.name, sizeof(target.name), "%s", name);
+	control = yab_region_open_control(error, error_size);
+	if (control < 0)
+		return -1;
+	result = ioctl(control, YAB_IOC_FAIL, &target);
+	if (result < 0 && (errno == ENOENT || errno == EALREADY))
+		result = 0;
+	if (result < 0)
+		snprintf(error, error_size, "cannot fail %s/%s: %s", YAB_REGION_FOLDER, name,
+			 strerror(errno));
+	close(control);
+	return result;
 }
 
 int yab_region_declare(int pager_fd, struct yab_range *ranges, size_t count)

@@ -29,9 +29,16 @@ int yab_region_create(const char *name, uint64_t size, int memory_fd, uid_t uid,
 
 /*
  * Becomes the pager of the region @name, whose pager is gone. Returns the pager fd
- * (non-blocking) and the memory file in *memory_fd, or -1 with one line in @error.
+ * (non-blocking) and the memory file in *memory_fd, or -1 with one line in @error and
+ * errno: ENOENT (there is no such region) and EIO (it has failed) are for good.
  */
 int yab_region_attach(const char *name, int *memory_fd, char *error, size_t error_size);
+
+/*
+ * Fails the region: who waits for its missing pages, or touches one, gets SIGBUS. 0, also if
+ * it is gone or has failed, or -1 with one line in @error.
+ */
+int yab_region_fail(const char *name, char *error, size_t error_size);
 
 /* Declares @count ranges present. 0, or -1 with errno. */
 int yab_region_declare(int pager_fd, struct yab_range *ranges, size_t count);

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define YAB_SECURITY_FOLDER		"/etc/pki/yabusame"
@@ -73,7 +74,9 @@ bool yab_security_incoming(const struct yab_security *security, const struct soc
 	struct yab_credentials *credentials;
 	bool good;
 
-	if (!tls && (security->plain || yab_security_is_loopback(from)))
+	/* Where there are certificates, a local user needs one as anybody else does. */
+	if (!tls && (security->plain ||
+		     (yab_security_is_loopback(from) && yab_security_is_unset(security))))
 		return true;
 	if (!tls) {
 		snprintf(error, error_size,
@@ -98,7 +101,8 @@ int yab_security_listen(const struct yab_security *security, const struct sockad
 	struct yab_credentials *credentials;
 	char reason[512];
 
-	if (security->plain || yab_security_is_loopback(address))
+	if (security->plain ||
+	    (yab_security_is_loopback(address) && yab_security_is_unset(security)))
 		return 0;
 	credentials = yab_security_credentials(security, YAB_CREDENTIALS_SERVER, reason,
 					       sizeof(reason));
@@ -116,6 +120,24 @@ struct yab_credentials *yab_security_credentials(const struct yab_security *secu
 						 enum yab_credentials_side side, char *error,
 						 size_t error_size)
 {
-	return yab_credentials_load(yab_security_folder(security), side, security->peers, error,
-				    error_size);
+	struct yab_credentials **kept = security->cache ? &security->cache->sides[side] : NULL;
+	const char *folder = yab_security_folder(security);
+	struct yab_credentials *credentials;
+
+	if (kept && *kept && yab_credentials_is_current(*kept, folder, time(NULL)))
+		return yab_credentials_hold(*kept);
+	credentials = yab_credentials_load(folder, side, security->peers, error, error_size);
+	if (kept && credentials) {
+		yab_credentials_free(*kept);
+		*kept = yab_credentials_hold(credentials);
+	}
+	return credentials;
+}
+
+void yab_security_forget(struct yab_security_cache *cache)
+{
+	for (int side = 0; side < 2; side++) {
+		yab_credentials_free(cache->sides[side]);
+		cache->sides[side] = NULL;
+	}
 }

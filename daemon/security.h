@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What connections to other hosts must be: TLS, or plain TCP where that was asked for or
- * stays on this host. And where the certificates are.
+ * What connections to other hosts must be: TLS, or plain TCP where that was asked for, or
+ * stays on this host and there are no certificates. And where the certificates are.
  */
 #ifndef YAB_DAEMON_SECURITY_H
 #define YAB_DAEMON_SECURITY_H
@@ -13,10 +13,16 @@
 
 #include "credentials.h"
 
+/* All zero at first. What it has is freed by yab_security_forget(). */
+struct yab_security_cache {
+	struct yab_credentials *sides[2];
+};
+
 struct yab_security {
 	bool plain;		/* --plain */
 	const char *folder;	/* --tls-dir; NULL: the default ones */
 	json_t *peers;		/* --allow, an array of patterns; NULL: the CA's word is enough */
+	struct yab_security_cache *cache;	/* NULL: files are read each time */
 };
 
 /*
@@ -33,11 +39,13 @@ int yab_security_listen(const struct yab_security *security, const struct sockad
 			char *error, size_t error_size);
 
 /*
- * Reads the certificates of a side, anew each time: they may have been renewed. NULL with
- * one line in @error.
+ * The certificates of a side, which the caller frees. Their files are looked at each time, for
+ * they may have been renewed, but read only if they were. NULL with one line in @error.
  */
 struct yab_credentials *yab_security_credentials(const struct yab_security *security,
 						 enum yab_credentials_side side, char *error,
 						 size_t error_size);
+
+void yab_security_forget(struct yab_security_cache *cache);
 
 #endif /* YAB_DAEMON_SECURITY_H */

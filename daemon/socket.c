@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "socket.h"
+#include "tls.h"
 
 /*
  * Bulk data that the source's kernel holds unsent. Enough to keep a fast link
@@ -94,6 +95,11 @@ static int yab_socket_judge(struct yab_socket *socket, int result, short *wanted
 	ERR_clear_error();
 	*wanted = code == SSL_ERROR_WANT_READ ? EV_READ :
 		  code == SSL_ERROR_WANT_WRITE ? EV_WRITE : 0;
+	if (yab_tls_is_flooded(socket->ssl)) {
+		socket->error = EBADMSG;
+		errno = EBADMSG;
+		return -1;
+	}
 	if (*wanted)
 		return 0;
 	if (code == SSL_ERROR_ZERO_RETURN) {

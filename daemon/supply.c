@@ -19,6 +19,7 @@
 /* Each try waits twice as long, until statistics show that pages flow again. */
 #define YAB_SUPPLY_RETRY_MIN_MS	100
 #define YAB_SUPPLY_RETRY_MAX_MS	10000
+#define YAB_SUPPLY_RESPAWN_MS	1000	/* until a worker that is lost is replaced */
 #define YAB_SUPPLY_END_SECONDS	5	/* for a worker to leave by itself */
 
 enum yab_link_state {
@@ -42,6 +43,8 @@ struct yab_link {
 	struct yab_supply *supply;
 	enum yab_wire_role role;
 	unsigned int index;	/* among those of its role */
+	uint32_t number;	/* of the connection that is there or being made */
+	bool lost;		/* was told; until it is up again */
 	enum yab_link_state state;
 	struct yab_handshake *handshake;
 	struct event *timer;
@@ -55,6 +58,7 @@ struct yab_supply {
 	int memory_fd;
 	uint64_t pages;
 	struct yab_address address;
+	char host[sizeof(((struct yab_address *)0)->host)];	/* whose certificate is expected */
 	const struct yab_security *security;
 	uint8_t route[YAB_WIRE_TOKEN_SIZE];
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
@@ -97,12 +101,27 @@ static bool yab_supply_is_linked(const struct yab_supply *supply)
 	return true;
 }
 
-static void yab_link_wait(struct yab_link *link)
+/* After the commit: an urgent connection that is not there (@error) pauses everything. */
+static void yab_link_tell(struct yab_link *link, const char *error, int pause_ms)
 {
-	const struct timeval pause = yab_clock_pause((uint64_t)link->retry_ms);
+	struct yab_supply *supply = link->supply;
+
+	if (supply->persistent && link->role == YAB_WIRE_URGENT)
+		supply->ops->urgent(error, error ? yab_clock_us() + pause_ms * 1000 : 0,
+				    supply->arg);
+}
+
+static void yab_link_wait(struct yab_link *link, int pause_ms)
+{
+	const struct timeval pause = yab_clock_pause((uint64_t)pause_ms);
 
 	yab_link_set_state(link, YAB_LINK_WAITING);
 	evtimer_add(link->timer, &pause);
+}
+
+static void yab_link_back_off(struct yab_link *link)
+{
+	yab_link_wait(link, link->retry_ms);
 	link->retry_ms *= 2;
 	if (link->retry_ms > YAB_SUPPLY_RETRY_MAX_MS)
 		link->retry_ms = YAB_SUPPLY_RETRY_MAX_MS;
@@ -120,9 +139,16 @@ static void yab_link_lost(struct yab_link *link, const char *error)
 		yab_supply_fail(supply, text);
 		return;
 	}
-	yab_log_warn(supply->vm, "%s connection %u: %s; next try in %d ms",
-		     yab_wire_role_name(link->role), link->index, error, link->retry_ms);
-	yab_link_wait(link);
+	/* The urgent one's owner says what there is to say. */
+	if (link->lost || link->role == YAB_WIRE_URGENT)
+		yab_log_debug(supply->vm, "%s connection %u: %s; next try in %d ms",
+			      yab_wire_role_name(link->role), link->index, error, link->retry_ms);
+	else
+		yab_log_warn(supply->vm, "%s connection %u: %s; it is tried again and again",
+			     yab_wire_role_name(link->role), link->index, error);
+	link->lost = true;
+	yab_link_tell(link, error, link->retry_ms);
+	yab_link_back_off(link);
 }
 
 static void yab_link_greeted(int fd, const struct yab_wire_hello *hello, const char *error,
@@ -133,10 +159,11 @@ static void yab_link_greeted(int fd, const struct yab_wire_hello *hello, const c
 	struct yab_worker_connection connection = {
 		.role = link->role,
 		.index = link->index,
+		.number = link->number,
 		.side = YAB_CREDENTIALS_CLIENT,
 		.token = supply->token,
 		.name = supply->address.text,
-		.host = supply->address.host,
+		.host = supply->host,
 	};
 	char reason[YAB_WIRE_ERROR_MAX] = "the page worker is gone";
 	int result = -1;
@@ -163,10 +190,13 @@ static void yab_link_opened(struct yab_link *link)
 {
 	struct yab_supply *supply = link->supply;
 
-	/* News of one that was given up meanwhile. */
 	if (link->state != YAB_LINK_OPENING)
 		return;
 	yab_link_set_state(link, YAB_LINK_UP);
+	if (link->lost && link->role == YAB_WIRE_BULK)
+		yab_log_info(supply->vm, "bulk connection %u is there again", link->index);
+	link->lost = false;
+	yab_link_tell(link, NULL, 0);
 	if (!supply->linked && yab_supply_is_linked(supply)) {
 		supply->linked = true;
 		supply->ops->linked(supply->arg);
@@ -181,9 +211,10 @@ static void yab_link_connect(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	yab_link_set_state(link, YAB_LINK_CONNECTING);
+	link->number++;
 	link->handshake = yab_handshake_connect(supply->base, supply->dns, &supply->address,
 						supply->security, link->role, link->index,
-						supply->route,
+						link->number, supply->route,
 						YAB_HANDSHAKE_TIMEOUT_MS, yab_link_greeted, link);
 	if (link->handshake)
 		return;
@@ -240,12 +271,8 @@ static void yab_link_release(struct yab_link *link)
 /* First tries: at once, but from the event loop. */
 static void yab_supply_link_all(struct yab_supply *supply)
 {
-	struct timeval now = { 0 };
-
-	for (unsigned int i = 0; i < supply->link_count; i++) {
-		yab_link_set_state(&supply->links[i], YAB_LINK_WAITING);
-		evtimer_add(supply->links[i].timer, &now);
-	}
+	for (unsigned int i = 0; i < supply->link_count; i++)
+		yab_link_wait(&supply->links[i], 0);
 }
 
 static void yab_supply_unlink_all(struct yab_supply *supply)
@@ -265,14 +292,31 @@ static void yab_supply_exited(int status, void *arg)
 	yab_supply_lost_worker(supply, error);
 }
 
+/*
+ * What the worker says of one connection. News of another one than the last, of one that was
+ * given up or replaced meanwhile, counts for nothing.
+ */
+static void yab_supply_news(struct yab_supply *supply, json_t *message, bool open,
+			    const char *error)
+{
+	const char *role = json_string_value(json_object_get(message, "role"));
+	const json_int_t index = json_integer_value(json_object_get(message, "index"));
+	const json_int_t number = json_integer_value(json_object_get(message, "number"));
+	struct yab_link *link = yab_supply_link(supply, yab_wire_role_named(role), index);
+
+	if (!link || link->number != number)
+		return;
+	if (open)
+		yab_link_opened(link);
+	else
+		yab_link_down(link, error ? error : "lost");
+}
+
 static void yab_supply_message(json_t *message, const int *fds, size_t fd_count, void *arg)
 {
 	struct yab_supply *supply = arg;
 	const char *type = json_string_value(json_object_get(message, "type"));
 	const char *error = json_string_value(json_object_get(message, "error"));
-	const char *role = json_string_value(json_object_get(message, "role"));
-	const json_int_t index = json_integer_value(json_object_get(message, "index"));
-	struct yab_link *link;
 
 	for (size_t i = 0; i < fd_count; i++)
 		close(fds[i]);
@@ -284,13 +328,9 @@ static void yab_supply_message(json_t *message, const int *fds, size_t fd_count,
 		yab_statistics_take(&supply->statistics, message);
 		supply->ops->statistics(supply->statistics.now, supply->arg);
 	} else if (type && !strcmp(type, "open")) {
-		link = yab_supply_link(supply, yab_wire_role_named(role), index);
-		if (link)
-			yab_link_opened(link);
+		yab_supply_news(supply, message, true, NULL);
 	} else if (type && !strcmp(type, "lost")) {
-		link = yab_supply_link(supply, yab_wire_role_named(role), index);
-		if (link)
-			yab_link_down(link, error ? error : "lost");
+		yab_supply_news(supply, message, false, error);
 	} else if (type && !strcmp(type, "failed")) {
 		yab_supply_lost_worker(supply, error ? error : "the source's page worker failed");
 	} else {
@@ -364,7 +404,7 @@ static void yab_supply_respawn(evutil_socket_t fd, short what, void *arg)
 
 static void yab_supply_lost_worker(struct yab_supply *supply, const char *error)
 {
-	struct timeval pause = { .tv_sec = 1 };
+	const struct timeval pause = yab_clock_pause(YAB_SUPPLY_RESPAWN_MS);
 	char text[YAB_WIRE_ERROR_MAX];
 
 	/* The text may belong to what goes now. */
@@ -378,6 +418,7 @@ static void yab_supply_lost_worker(struct yab_supply *supply, const char *error)
 	yab_log_error(supply->vm, "%s; another one is started", text);
 	yab_statistics_lost_worker(&supply->statistics);
 	supply->ops->statistics(supply->statistics.now, supply->arg);
+	yab_link_tell(&supply->links[0], text, YAB_SUPPLY_RESPAWN_MS);
 	evtimer_add(supply->respawn, &pause);
 }
 
@@ -401,6 +442,7 @@ struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dn
 	supply->memory_fd = memory_fd;
 	supply->pages = pages;
 	supply->address = *address;
+	memcpy(supply->host, address->host, sizeof(supply->host));
 	supply->ops = ops;
 	supply->arg = arg;
 	supply->security = security;
@@ -459,11 +501,35 @@ void yab_supply_persist(struct yab_supply *supply)
 	supply->persistent = true;
 }
 
-void yab_supply_relink(struct yab_supply *supply, enum yab_wire_role role, json_int_t index)
+void yab_supply_relink(struct yab_supply *supply, enum yab_wire_role role, json_int_t index,
+		       json_int_t number)
 {
 	struct yab_link *link = yab_supply_link(supply, role, index);
 
-	/* One that is being opened is not the one that was lost. */
-	if (link && link->state == YAB_LINK_UP)
+	/* One that is being opened is not the one that was lost, nor is a later one. */
+	if (link && link->state == YAB_LINK_UP && (!number || number == link->number))
 		yab_link_down(link, "the destination lost it");
+}
+
+void yab_supply_resume(struct yab_supply *supply, const struct yab_address *via)
+{
+	char text[YAB_WIRE_ERROR_MAX];
+
+	if (via)
+		supply->address = *via;
+	snprintf(text, sizeof(text), "connecting to %s", supply->address.text);
+	for (unsigned int i = 0; i < supply->link_count; i++) {
+		struct yab_link *link = &supply->links[i];
+
+		link->retry_ms = YAB_SUPPLY_RETRY_MIN_MS;
+		/* Without a worker everything begins anew when the next one is there. */
+		if (!supply->worker || link->state == YAB_LINK_DOWN)
+			continue;
+		/* The old one stays in the worker's use until the new one is open. */
+		if (!via && link->state != YAB_LINK_WAITING && link->state != YAB_LINK_CONNECTING)
+			continue;
+		yab_link_reset(link);
+		yab_link_tell(link, text, 0);
+		yab_link_wait(link, 0);
+	}
 }

@@ -27,6 +27,11 @@ struct yab_supply;
 /* No callback comes from within a call. */
 struct yab_supply_ops {
 	void (*linked)(void *arg);	/* all connections are open, first time */
+	/*
+	 * After yab_supply_persist(): the urgent connection is there (@error is NULL) or not;
+	 * then @next_try_us is by CLOCK_MONOTONIC. May come from within a call.
+	 */
+	void (*urgent)(const char *error, int64_t next_try_us, void *arg);
 	/* As worker.h lists them, over all workers that there were. Borrowed. */
 	void (*statistics)(json_t *statistics, void *arg);
 	/* The last one; may free the supply. Only before yab_supply_persist(). */
@@ -53,7 +58,14 @@ void yab_supply_free(struct yab_supply *supply, bool goes_on);
 /* The guest is stopped: pages may be read from now on. 0, or -1 with errno. */
 int yab_supply_serve(struct yab_supply *supply);
 void yab_supply_persist(struct yab_supply *supply);
-/* The destination says that it has lost a connection. */
-void yab_supply_relink(struct yab_supply *supply, enum yab_wire_role role, json_int_t index);
+/* The destination says that it has lost the connection @number; 0: it does not say which. */
+void yab_supply_relink(struct yab_supply *supply, enum yab_wire_role role, json_int_t index,
+		       json_int_t number);
+/*
+ * After yab_supply_persist(): what is not there is tried at once, and pauses are short again.
+ * With @via all connections are made anew and go there from now on; whoever is there must
+ * still have the first address's certificate.
+ */
+void yab_supply_resume(struct yab_supply *supply, const struct yab_address *via);
 
 #endif /* YAB_DAEMON_SUPPLY_H */

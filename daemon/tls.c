@@ -20,12 +20,18 @@
 /* What a page connection reads at once, if the kernel does not decrypt: four records. */
 #define YAB_TLS_READ_SIZE	(4 * (SSL3_RT_MAX_PLAIN_LENGTH + 64))
 #define YAB_TLS_SUBJECT_SIZE	200
+/*
+ * Handshake messages of the other side: a handshake has half a dozen, and after it our own sides
+ * send none. Each change of keys costs as much as dozens of records.
+ */
+#define YAB_TLS_MESSAGES_MAX	32
 
 /* What a session knows beyond OpenSSL's own; freed with it. */
 struct yab_tls_note {
 	char name[YAB_TLS_NAME_SIZE];
 	char host[YAB_TLS_NAME_SIZE];
 	json_t *peers;
+	unsigned int messages;		/* of a handshake, also behind it */
 	/* Of the first certificate that was refused. */
 	int refusal;			/* X509_V_*; 0: none was */
 	char subject[YAB_TLS_SUBJECT_SIZE];
@@ -165,8 +171,29 @@ static int yab_tls_verify(int good, X509_STORE_CTX *store)
 	return good;
 }
 
-static SSL_CTX *yab_tls_context(const struct yab_credentials *credentials, bool kernel,
-				char *error, size_t error_size)
+/* Any message of TLS, either way. OpenSSL goes on whatever we say: its socket does not. */
+static void yab_tls_messaged(int sent, int version, int type, const void *bytes, size_t size,
+			     SSL *ssl, void *arg)
+{
+	struct yab_tls_note *note = yab_tls_note(ssl);
+
+	(void)version;
+	(void)bytes;
+	(void)size;
+	(void)arg;
+	if (sent || type != SSL3_RT_HANDSHAKE || !note)
+		return;
+	if (note->messages++ == YAB_TLS_MESSAGES_MAX)
+		shutdown(SSL_get_fd(ssl), SHUT_RDWR);
+}
+
+bool yab_tls_is_flooded(const SSL *ssl)
+{
+	return yab_tls_note(ssl)->messages > YAB_TLS_MESSAGES_MAX;
+}
+
+static SSL_CTX *yab_tls_context_new(const struct yab_credentials *credentials, bool kernel,
+				    char *error, size_t error_size)
 {
 	const bool server = yab_credentials_side(credentials) == YAB_CREDENTIALS_SERVER;
 	SSL_CTX *context = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
@@ -184,6 +211,13 @@ static SSL_CTX *yab_tls_context(const struct yab_credentials *credentials, bool 
 			    (kernel ? SSL_OP_ENABLE_KTLS : 0));
 	SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
 			 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	/*
+	 * An operation deals with what OpenSSL has read already (a buffer of
+	 * YAB_TLS_READ_SIZE), and then comes back, also where that was no data. So nobody can
+	 * keep it busy with messages that follow one another.
+	 */
+	SSL_CTX_clear_mode(context, SSL_MODE_AUTO_RETRY);
+	SSL_CTX_set_msg_callback(context, yab_tls_messaged);
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
 			   yab_tls_verify);
 	if (yab_credentials_apply(credentials, context, error, error_size) < 0)
@@ -193,6 +227,17 @@ static SSL_CTX *yab_tls_context(const struct yab_credentials *credentials, bool 
 err:
 	SSL_CTX_free(context);
 	return NULL;
+}
+
+/* Made once, for all the connections that there will be with these credentials. Borrowed. */
+static SSL_CTX *yab_tls_context(struct yab_credentials *credentials, bool kernel,
+				char *error, size_t error_size)
+{
+	SSL_CTX **kept = yab_credentials_context(credentials, kernel);
+
+	if (!*kept)
+		*kept = yab_tls_context_new(credentials, kernel, error, error_size);
+	return *kept;
 }
 
 /* The server's certificate must be for the host that was connected to. */
@@ -211,7 +256,7 @@ static bool yab_tls_expect(SSL *ssl, const char *host)
 	       SSL_set_tlsext_host_name(ssl, bare);
 }
 
-SSL *yab_tls_new(const struct yab_credentials *credentials, int fd, const char *name,
+SSL *yab_tls_new(struct yab_credentials *credentials, int fd, const char *name,
 		 const char *host, bool kernel, char *error, size_t error_size)
 {
 	const bool server = yab_credentials_side(credentials) == YAB_CREDENTIALS_SERVER;
@@ -223,7 +268,6 @@ SSL *yab_tls_new(const struct yab_credentials *credentials, int fd, const char *
 		return NULL;
 	snprintf(error, error_size, "out of memory");
 	ssl = SSL_new(context);
-	SSL_CTX_free(context);
 	note = calloc(1, sizeof(*note));
 	if (!ssl || !note || !SSL_set_ex_data(ssl, yab_tls_index(), note)) {
 		free(note);
@@ -355,6 +399,10 @@ void yab_tls_explain(const SSL *ssl, int code, char *error, size_t error_size)
 
 	if (note->refusal) {
 		yab_tls_explain_refusal(note, error, error_size);
+	} else if (note->messages > YAB_TLS_MESSAGES_MAX) {
+		snprintf(error, error_size,
+			 "%s changes its keys again and again: it is no yabusamed of this version",
+			 note->name);
 	} else if (code == SSL_ERROR_ZERO_RETURN || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING ||
 		   (code == SSL_ERROR_SYSCALL && !last && !number)) {
 		snprintf(error, error_size, "%s closed the connection: see its log", note->name);

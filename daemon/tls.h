@@ -18,7 +18,7 @@
  * certificate is for the host @host. @kernel: the kernel may encrypt, where it can. The
  * session does not own @fd. NULL with one line in @error.
  */
-SSL *yab_tls_new(const struct yab_credentials *credentials, int fd, const char *name,
+SSL *yab_tls_new(struct yab_credentials *credentials, int fd, const char *name,
 		 const char *host, bool kernel, char *error, size_t error_size);
 
 /*
@@ -26,6 +26,12 @@ SSL *yab_tls_new(const struct yab_credentials *credentials, int fd, const char *
  * error queue are as it left them. One line.
  */
 void yab_tls_explain(const SSL *ssl, int code, char *error, size_t error_size);
+
+/*
+ * The other side has sent more of what is neither data nor its end (new keys, tickets) than
+ * anybody does for a good reason. Its connection was shut down.
+ */
+bool yab_tls_is_flooded(const SSL *ssl);
 
 /*
  * Whether the kernel has TLS, which root makes it load. The answer is that of the first call,

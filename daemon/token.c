@@ -2,6 +2,7 @@
 #include "token.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -34,4 +35,11 @@ int yab_token_parse(const char *text, uint8_t token[YAB_WIRE_TOKEN_SIZE])
 		token[i] = (uint8_t)((strchr(digits, text[2 * i]) - digits) << 4 |
 				     (strchr(digits, text[2 * i + 1]) - digits));
 	return 0;
+}
+
+bool yab_token_matches(const char *text, const uint8_t token[YAB_WIRE_TOKEN_SIZE])
+{
+	uint8_t said[YAB_WIRE_TOKEN_SIZE];
+
+	return !yab_token_parse(text, said) && !CRYPTO_memcmp(said, token, sizeof(said));
 }

@@ -92,7 +92,8 @@ void yab_wire_hello_encode(uint8_t out[YAB_WIRE_HELLO_SIZE], const struct yab_wi
 	yab_wire_put16(&out, hello->version);
 	yab_wire_put16(&out, hello->role);
 	yab_wire_put32(&out, hello->index);
-	yab_wire_put64(&out, hello->features);
+	yab_wire_put32(&out, hello->features);
+	yab_wire_put32(&out, hello->number);
 	yab_wire_put(&out, hello->token, YAB_WIRE_TOKEN_SIZE);
 }
 
@@ -109,7 +110,8 @@ enum yab_wire_verdict yab_wire_hello_decode(const uint8_t in[YAB_WIRE_HELLO_SIZE
 		return YAB_WIRE_OTHER_VERSION;
 	hello->role = yab_wire_get16(&in);
 	hello->index = yab_wire_get32(&in);
-	hello->features = yab_wire_get64(&in);
+	hello->features = yab_wire_get32(&in);
+	hello->number = yab_wire_get32(&in);
 	yab_wire_get(&in, hello->token, YAB_WIRE_TOKEN_SIZE);
 	if (hello->role < YAB_WIRE_CONTROL || hello->role > YAB_WIRE_BULK ||
 	    hello->index >= (hello->role == YAB_WIRE_BULK ? YAB_WIRE_BULKS_MAX : 1))

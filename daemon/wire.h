@@ -12,7 +12,9 @@ struct yab_wire_hello {
 	uint16_t version;
 	uint16_t role;		/* enum yab_wire_role */
 	uint32_t index;		/* which bulk connection; 0 for the other roles */
-	uint64_t features;
+	uint32_t features;
+	/* Which of the connections of this role and index, as the source counts them. */
+	uint32_t number;
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];	/* the route, in a preface */
 };
 

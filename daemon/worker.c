@@ -56,9 +56,21 @@ static const bool yab_worker_moves[YAB_WORKER_STATES][YAB_WORKER_STATES] = {
 	[YAB_WORKER_ORPHANED] = { [YAB_WORKER_LEAVING] = true },
 };
 
-/* A message about a lost connection that could not be sent is sent later. */
-struct yab_worker_loss {
-	bool due;
+/* What there is to say of the connections of a role and index. */
+enum yab_worker_news {
+	YAB_WORKER_NO_NEWS,	/* or all was said */
+	YAB_WORKER_OPEN,
+	YAB_WORKER_LOST,
+};
+
+/*
+ * News that could not be sent is sent later; what is newer takes its place. Whoever waits for
+ * it would wait for ever otherwise.
+ */
+struct yab_worker_link {
+	uint32_t number;	/* of the connection in use, or the last that was */
+	enum yab_worker_news due;
+	uint32_t due_number;
 	char error[YAB_SOCKET_TEXT_SIZE];
 };
 
@@ -82,8 +94,8 @@ struct yab_worker {
 
 	struct yab_source_statistics source_sent;
 	struct yab_store_statistics pager_sent;
-	struct yab_worker_loss urgent_loss;
-	struct yab_worker_loss bulk_losses[YAB_WIRE_BULKS_MAX];
+	struct yab_worker_link urgent_link;
+	struct yab_worker_link bulk_links[YAB_WIRE_BULKS_MAX];
 	bool complete_due;
 };
 
@@ -124,22 +136,37 @@ static void yab_worker_fail(struct yab_worker *worker, const char *error)
 	yab_worker_leave(worker, EXIT_FAILURE);
 }
 
-static struct yab_worker_loss *yab_worker_loss(struct yab_worker *worker, enum yab_wire_role role,
+static struct yab_worker_link *yab_worker_link(struct yab_worker *worker, enum yab_wire_role role,
 					       unsigned int index)
 {
-	return role == YAB_WIRE_URGENT ? &worker->urgent_loss : &worker->bulk_losses[index];
+	return role == YAB_WIRE_URGENT ? &worker->urgent_link : &worker->bulk_links[index];
 }
 
-static void yab_worker_report_loss(struct yab_worker *worker, enum yab_wire_role role,
+static void yab_worker_report_link(struct yab_worker *worker, enum yab_wire_role role,
 				   unsigned int index)
 {
-	struct yab_worker_loss *loss = yab_worker_loss(worker, role, index);
+	struct yab_worker_link *link = yab_worker_link(worker, role, index);
+	const bool lost = link->due == YAB_WORKER_LOST;
 
-	if (loss->due && yab_worker_send(worker, json_pack("{s:s, s:s, s:i, s:s}", "type", "lost",
-							   "role", yab_wire_role_name(role),
-							   "index", (int)index,
-							   "error", loss->error)))
-		loss->due = false;
+	if (link->due != YAB_WORKER_NO_NEWS &&
+	    yab_worker_send(worker, json_pack("{s:s, s:s, s:i, s:I, s:s*}", "type",
+					      lost ? "lost" : "open", "role",
+					      yab_wire_role_name(role), "index", (int)index,
+					      "number", (json_int_t)link->due_number,
+					      "error", lost ? link->error : NULL)))
+		link->due = YAB_WORKER_NO_NEWS;
+}
+
+/* The connection @number is in use now. */
+static void yab_worker_note_open(struct yab_worker *worker, enum yab_wire_role role,
+				 unsigned int index, uint32_t number)
+{
+	struct yab_worker_link *link = yab_worker_link(worker, role, index);
+
+	link->number = number;
+	link->due = YAB_WORKER_OPEN;
+	link->due_number = number;
+	yab_worker_report_link(worker, role, index);
 }
 
 static json_t *yab_worker_source_statistics(const struct yab_worker *worker)
@@ -229,9 +256,9 @@ static void yab_worker_on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	yab_worker_report_loss(worker, YAB_WIRE_URGENT, 0);
+	yab_worker_report_link(worker, YAB_WIRE_URGENT, 0);
 	for (unsigned int i = 0; i < YAB_WIRE_BULKS_MAX; i++)
-		yab_worker_report_loss(worker, YAB_WIRE_BULK, i);
+		yab_worker_report_link(worker, YAB_WIRE_BULK, i);
 	yab_worker_report_complete(worker);
 	yab_worker_report_statistics(worker);
 }
@@ -257,16 +284,32 @@ static void yab_worker_leave_if_useless(struct yab_worker *worker)
 	yab_worker_leave(worker, worker->pager ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
+/*
+ * The connection @number is lost, or could not be opened. The end of one in use must not hide
+ * that of a newer one: the supervisor waits for that.
+ */
+static void yab_worker_note_lost(struct yab_worker *worker, enum yab_wire_role role,
+				 unsigned int index, uint32_t number, const char *error)
+{
+	struct yab_worker_link *link = yab_worker_link(worker, role, index);
+
+	if (link->due == YAB_WORKER_NO_NEWS || number >= link->due_number) {
+		link->due = YAB_WORKER_LOST;
+		link->due_number = number;
+		snprintf(link->error, sizeof(link->error), "%s", error);
+		yab_worker_report_link(worker, role, index);
+	}
+	yab_worker_leave_if_useless(worker);
+}
+
+/* The one in use. */
 static void yab_worker_on_lost(enum yab_wire_role role, unsigned int index, const char *error,
 			       void *arg)
 {
 	struct yab_worker *worker = arg;
-	struct yab_worker_loss *loss = yab_worker_loss(worker, role, index);
 
-	loss->due = true;
-	snprintf(loss->error, sizeof(loss->error), "%s", error);
-	yab_worker_report_loss(worker, role, index);
-	yab_worker_leave_if_useless(worker);
+	yab_worker_note_lost(worker, role, index, yab_worker_link(worker, role, index)->number,
+			     error);
 }
 
 static void yab_worker_on_complete(void *arg)
@@ -407,6 +450,7 @@ struct yab_worker_opening {
 	struct yab_worker *worker;
 	enum yab_wire_role role;
 	unsigned int index;
+	uint32_t number;
 	struct yab_opening *opening;
 	char name[YAB_WORKER_NAME_SIZE];
 };
@@ -425,18 +469,21 @@ static void yab_worker_opened(int fd, SSL *ssl, const char *error, void *arg)
 	struct yab_worker *worker = entry->worker;
 	const enum yab_wire_role role = entry->role;
 	const unsigned int index = entry->index;
+	const uint32_t number = entry->number;
 	const char *role_name = yab_wire_role_name(role);
 	char text[128] = "plain TCP";
 	int ret;
 
 	entry->opening = NULL;
 	if (fd < 0) {
-		yab_log_warn(worker->vm, "%s connection %u of %s: %s", role_name, index,
-			     entry->name, error);
-		yab_worker_opening_free(entry);
 		/* A stranger's at the destination is no loss: the one in use goes on. */
+		if (worker->pager)
+			yab_log_warn(worker->vm, "%s connection %u of %s: %s", role_name, index,
+				     entry->name, error);
+		yab_worker_opening_free(entry);
+		/* The supervisor says so, once, and tries again. */
 		if (worker->source)
-			yab_worker_on_lost(role, index, error, worker);
+			yab_worker_note_lost(worker, role, index, number, error);
 		else
 			yab_worker_leave_if_useless(worker);
 		return;
@@ -446,15 +493,13 @@ static void yab_worker_opened(int fd, SSL *ssl, const char *error, void *arg)
 	yab_log_info(worker->vm, "%s connection %u of %s: %s", role_name, index, entry->name,
 		     text);
 	yab_worker_opening_free(entry);
-	/* The loss of the one that is replaced is no news any more. */
-	yab_worker_loss(worker, role, index)->due = false;
 	ret = worker->source ? yab_source_connect(worker->source, role, index, fd, ssl) :
 			       yab_pager_connect(worker->pager, role, index, fd, ssl);
+	/* The loss of the one that is replaced is no news any more. */
 	if (ret < 0)
-		yab_worker_on_lost(role, index, strerror(errno), worker);
+		yab_worker_note_lost(worker, role, index, number, strerror(errno));
 	else
-		yab_worker_send(worker, json_pack("{s:s, s:s, s:i}", "type", "open", "role",
-						  role_name, "index", (int)index));
+		yab_worker_note_open(worker, role, index, number);
 }
 
 /* Starts to open @fd, which it takes over. 0, or -1 with one line in @error. */
@@ -475,6 +520,7 @@ static int yab_worker_open(struct yab_worker *worker, int fd,
 	entry->worker = worker;
 	entry->role = terms->role;
 	entry->index = terms->index;
+	entry->number = terms->number;
 	snprintf(entry->name, sizeof(entry->name), "%s", terms->name);
 	LIST_INSERT_HEAD(&worker->openings, entry, link);
 	worker->opening_count++;
@@ -490,7 +536,7 @@ static void yab_worker_take_connection(struct yab_worker *worker, json_t *messag
 				       size_t fd_count)
 {
 	const char *role = NULL, *token_text = NULL, *name = NULL, *host = NULL;
-	json_int_t index = 0;
+	json_int_t index = 0, number = 0;
 	struct yab_credentials *credentials = NULL;
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
 	char error[YAB_WORKER_ERROR_SIZE] = "no credentials came along";
@@ -502,16 +548,18 @@ static void yab_worker_take_connection(struct yab_worker *worker, json_t *messag
 	};
 	int tls = 0, result = -1;
 
-	if (json_unpack(message, "{s:s, s:I, s:s, s:b, s:s, s?s}", "role", &role, "index", &index,
-			"token", &token_text, "tls", &tls, "name", &name, "host", &host) < 0 ||
+	if (json_unpack(message, "{s:s, s:I, s:I, s:s, s:b, s:s, s?s}", "role", &role, "index",
+			&index, "number", &number, "token", &token_text, "tls", &tls, "name", &name,
+			"host", &host) < 0 ||
 	    yab_wire_role_named(role) == YAB_WIRE_CONTROL || index < 0 ||
-	    index >= YAB_WIRE_BULKS_MAX || !fd_count ||
+	    index >= YAB_WIRE_BULKS_MAX || number < 0 || number > UINT32_MAX || !fd_count ||
 	    yab_token_parse(token_text, token) < 0 || worker->state != YAB_WORKER_RUNNING) {
 		yab_log_error(worker->vm, "worker: connection of no use");
 		return;
 	}
 	terms.role = yab_wire_role_named(role);
 	terms.index = (unsigned int)index;
+	terms.number = (uint32_t)number;
 	terms.name = name;
 	terms.host = worker->source ? host : NULL;
 	if (tls && fd_count > 1) {
@@ -529,7 +577,8 @@ static void yab_worker_take_connection(struct yab_worker *worker, json_t *messag
 		yab_log_warn(worker->vm, "%s connection %u of %s: %s", role, terms.index, name,
 			     error);
 		if (worker->source)
-			yab_worker_on_lost(terms.role, terms.index, error, worker);
+			yab_worker_note_lost(worker, terms.role, terms.index, terms.number,
+					     error);
 	}
 }
 
@@ -771,9 +820,10 @@ int yab_worker_connect(struct yab_channel *channel, const struct yab_worker_conn
 		}
 	}
 	yab_token_print(connection->token, token);
-	message = json_pack("{s:s, s:s, s:i, s:s, s:b, s:s, s:s*}", "type", "connection", "role",
-			    yab_wire_role_name(connection->role), "index",
-			    (int)connection->index, "token", token, "tls", connection->tls,
+	message = json_pack("{s:s, s:s, s:i, s:I, s:s, s:b, s:s, s:s*}", "type", "connection",
+			    "role", yab_wire_role_name(connection->role), "index",
+			    (int)connection->index, "number", (json_int_t)connection->number,
+			    "token", token, "tls", connection->tls,
 			    "name", connection->name, "host", connection->host);
 	result = yab_channel_send(channel, message, fds, connection->tls ? 2 : 1);
 	if (result < 0)

@@ -15,11 +15,13 @@
  *	taken over. Both may have "codec", "lz4" or "zstd": bulk pages may be packed so;
  *	"session", the name of the migration in the log, and "debug": true, to log more.
  *	It then enters its sandbox (sandbox.h), where it stays to its end.
- *   {"type": "connection", "role": "urgent"|"bulk", "index": N, "token": HEX,
- *    "tls": true|false, "name": NAME, "host": HOST}	fds: socket[, credentials if "tls"]
+ *   {"type": "connection", "role": "urgent"|"bulk", "index": N, "number": N,
+ *    "token": HEX, "tls": true|false, "name": NAME, "host": HOST}
+ *				fds: socket[, credentials if "tls"]
  *	The prefaces were exchanged. The worker opens the connection (opening.h): a
  *	new one replaces the old of its role and index once it is open. NAME is the other
- *	side, for messages; HOST is the one whose certificate the source expects.
+ *	side, for messages; HOST is the one whose certificate the source expects. "number"
+ *	tells this connection from others of its role and index, in all that is said of it.
  *   {"type": "sweep"}		destination only: the guest is here, all its pages may
  *				be asked for
  *   {"type": "serve"}		source only: the guest is stopped, pages may be
@@ -33,10 +35,12 @@
  * Worker to supervisor:
  *   {"type": "statistics", ...}	see below; on change, at most 5 a second,
  *				and right before "complete"
- *   {"type": "open", "role": "urgent"|"bulk", "index": N}	a connection is in use
- *   {"type": "lost", "role": "urgent"|"bulk", "index": N, "error": TEXT}	a
- *				connection ended or could not be opened; the worker
- *				waits for another one
+ *   {"type": "open", "role": "urgent"|"bulk", "index": N, "number": N}	a connection is
+ *				in use
+ *   {"type": "lost", "role": "urgent"|"bulk", "index": N, "number": N, "error": TEXT}
+ *				a connection ended or (source) could not be opened; the
+ *				worker waits for another one
+ *	Of each role and index only the last of these is sure to be sent: it is what counts.
  *   {"type": "complete"}	destination only: every page is present
  *   {"type": "failed", "error": TEXT}	cannot go on (start message or a file
  *				descriptor unusable); the worker then exits with 1
@@ -86,6 +90,7 @@ void yab_worker_spawn_unconfined(void);
 struct yab_worker_connection {
 	enum yab_wire_role role;
 	unsigned int index;
+	uint32_t number;
 	bool tls;		/* what the prefaces agreed on */
 	enum yab_credentials_side side;
 	const uint8_t *token;

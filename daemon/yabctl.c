@@ -33,11 +33,14 @@ struct yabctl {
 	bool json;
 	bool paused;
 	bool watch;
+	bool force;
+	const char *via;
 	const char *operands[2];
 	FILE *stream;		/* to the daemon */
 	bool bar;		/* stderr is a terminal */
 	bool drawn;
 	char warned[512];	/* the last warning, said once */
+	bool paused_said;	/* that the migration is paused now */
 };
 
 struct yabctl_command {
@@ -139,12 +142,32 @@ static void yabctl_draw_bar(struct yabctl *ctl, json_t *job)
 	bar[YABCTL_BAR] = '\0';
 	fprintf(stderr, "\r\033[K%s [%s] %3d%% %s, %s, %lld faults", yabctl_text(job, "vm"), bar,
 		yabctl_share(present, pages, 100),
+		json_object_get(job, "paused") ? "paused" :
 		json_is_true(json_object_get(job, "switched")) ? "switched" :
 		yabctl_text(job, "phase"),
 		yabctl_bytes(yabctl_number(statistics, "bytes"), bytes, sizeof(bytes)),
 		(long long)yabctl_number(statistics, "faults"));
 	fflush(stderr);
 	ctl->drawn = true;
+}
+
+/* "for 42 s, no urgent connection: ...; next try in 8 s", or "" for one that is not paused. */
+static const char *yabctl_pause(json_t *job, char *text, size_t size)
+{
+	json_t *paused = json_object_get(job, "paused");
+	json_t *next = json_object_get(paused, "next_try_us");
+	char when[64] = "";
+
+	text[0] = '\0';
+	if (!paused)
+		return text;
+	if (next)
+		snprintf(when, sizeof(when), "; next try in %lld s",
+			 (long long)(json_integer_value(next) + 999999) / 1000000);
+	snprintf(text, size, "for %lld s, %s%s",
+		 (long long)yabctl_number(paused, "us") / 1000000, yabctl_text(paused, "reason"),
+		 when);
+	return text;
 }
 
 /* Progress: the bar, and what people should know, once. */
@@ -157,6 +180,13 @@ static void yabctl_progress(struct yabctl *ctl, json_t *job)
 		fprintf(stderr, "yabctl: %s\n", warning);
 		snprintf(ctl->warned, sizeof(ctl->warned), "%s", warning);
 	}
+	if (json_object_get(job, "paused") && !ctl->paused_said) {
+		yabctl_clear_bar(ctl);
+		fprintf(stderr, "yabctl: %s is paused, %s: it goes on by itself, see yabctl(1)\n",
+			yabctl_text(job, "vm"),
+			yabctl_text(json_object_get(job, "paused"), "reason"));
+	}
+	ctl->paused_said = json_object_get(job, "paused");
 	if (ctl->bar)
 		yabctl_draw_bar(ctl, job);
 }
@@ -256,6 +286,7 @@ static void yabctl_table(json_t *job)
 static void yabctl_show_look(struct yabctl *ctl, json_t *job)
 {
 	json_t *statistics = json_object_get(job, "destination");
+	char pause[640];
 
 	if (ctl->json) {
 		json_dumpf(job, stdout, JSON_COMPACT);
@@ -263,14 +294,24 @@ static void yabctl_show_look(struct yabctl *ctl, json_t *job)
 	} else if (ctl->bar) {
 		yabctl_progress(ctl, job);
 	} else {
-		printf("%s: phase %s, %lld of %lld pages there, %lld faults\n",
+		yabctl_pause(job, pause, sizeof(pause));
+		printf("%s: phase %s, %lld of %lld pages there, %lld faults%s%s\n",
 		       yabctl_text(job, "vm"), yabctl_text(job, "phase"),
 		       (long long)yabctl_number(statistics, "present"),
 		       (long long)yabctl_number(job, "pages"),
-		       (long long)yabctl_number(statistics, "faults"));
+		       (long long)yabctl_number(statistics, "faults"),
+		       pause[0] ? ", paused " : "", pause);
 	}
 	/* Whoever reads a pipe wants it now. */
 	fflush(stdout);
+}
+
+/* The states in which a migration has not ended. */
+static bool yabctl_is_active(json_t *job)
+{
+	const char *state = yabctl_text(job, "state");
+
+	return !strcmp(state, "active") || !strcmp(state, "paused");
 }
 
 static void yabctl_show_job(struct yabctl *ctl, json_t *answer)
@@ -278,6 +319,7 @@ static void yabctl_show_job(struct yabctl *ctl, json_t *answer)
 	json_t *job = json_object_get(answer, "job");
 	json_t *statistics = json_object_get(job, "destination");
 	bool outgoing = !strcmp(yabctl_text(job, "direction"), "outgoing");
+	char pause[640];
 
 	if (ctl->json) {
 		/* Of many, each has a line of its own. */
@@ -287,13 +329,17 @@ static void yabctl_show_job(struct yabctl *ctl, json_t *answer)
 			yabctl_dump(job);
 		return;
 	}
-	printf("%s: %s %s %s: %s", yabctl_text(job, "vm"), yabctl_text(job, "direction"),
-	       outgoing ? "to" : "from", yabctl_text(job, "peer"), yabctl_text(job, "state"));
-	if (!strcmp(yabctl_text(job, "state"), "active"))
+	printf("%s: %s %s %s%s%s: %s", yabctl_text(job, "vm"), yabctl_text(job, "direction"),
+	       outgoing ? "to" : "from", yabctl_text(job, "peer"),
+	       yabctl_text(job, "via")[0] ? " via " : "", yabctl_text(job, "via"),
+	       yabctl_text(job, "state"));
+	if (yabctl_is_active(job))
 		printf(", phase %s, %lld of %lld pages there", yabctl_text(job, "phase"),
 		       (long long)yabctl_number(statistics, "present"),
 		       (long long)yabctl_number(job, "pages"));
 	putchar('\n');
+	if (yabctl_pause(job, pause, sizeof(pause))[0])
+		yabctl_row("paused", pause);
 	if (yabctl_text(job, "error")[0])
 		yabctl_row("error", yabctl_text(job, "error"));
 	if (yabctl_text(job, "warning")[0])
@@ -316,8 +362,9 @@ static void yabctl_show_list(struct yabctl *ctl, json_t *answer)
 		printf("%-24s %-10s %12s", yabctl_text(vm, "vm"), yabctl_text(vm, "state"),
 		       yabctl_bytes(yabctl_number(vm, "memory"), memory, sizeof(memory)));
 		if (job)
-			printf("  %s job, %s", yabctl_text(job, "direction"),
-			       yabctl_text(job, "phase"));
+			printf("  %s job, %s%s", yabctl_text(job, "direction"),
+			       yabctl_text(job, "phase"),
+			       json_object_get(job, "paused") ? ", paused" : "");
 		putchar('\n');
 	}
 }
@@ -326,6 +373,13 @@ static void yabctl_show_nothing(struct yabctl *ctl, json_t *answer)
 {
 	(void)ctl;
 	(void)answer;
+}
+
+/* What was done, in one line. */
+static void yabctl_show_message(struct yabctl *ctl, json_t *answer)
+{
+	(void)ctl;
+	printf("%s\n", yabctl_text(answer, "message"));
 }
 
 static json_t *yabctl_request_vm(struct yabctl *ctl)
@@ -357,6 +411,16 @@ static json_t *yabctl_request_bandwidth(struct yabctl *ctl)
 			 (json_int_t)mib << 20);
 }
 
+static json_t *yabctl_request_resume(struct yabctl *ctl)
+{
+	return json_pack("{s:s, s:s*}", "vm", ctl->operands[0], "via", ctl->via);
+}
+
+static json_t *yabctl_request_abandon(struct yabctl *ctl)
+{
+	return json_pack("{s:s, s:b}", "vm", ctl->operands[0], "force", ctl->force);
+}
+
 static const struct yabctl_command yabctl_commands[] = {
 	{ "start", 1, "start VM", yabctl_request_vm, yabctl_show_nothing },
 	{ "migrate", 2,
@@ -365,6 +429,9 @@ static const struct yabctl_command yabctl_commands[] = {
 	{ "bandwidth", 2, "bandwidth VM MIB", yabctl_request_bandwidth, yabctl_show_nothing },
 	{ "list", 0, "list [--json]", yabctl_request_list, yabctl_show_list },
 	{ "jobinfo", 1, "jobinfo VM [--json] [--watch]", yabctl_request_vm, yabctl_show_job },
+	{ "resume", 1, "resume VM [--via ADDRESS[:PORT]]", yabctl_request_resume,
+	  yabctl_show_nothing },
+	{ "abandon", 1, "abandon VM [--force]", yabctl_request_abandon, yabctl_show_message },
 	{ "destroy", 1, "destroy VM", yabctl_request_vm, yabctl_show_nothing },
 	{ NULL, 0, NULL, NULL, NULL },
 };
@@ -386,6 +453,8 @@ static void yabctl_help(void)
 	       "  --paused       leave the guest paused on the destination\n"
 	       "  --json         for machines\n"
 	       "  --watch        follow the migration until it ends\n"
+	       "  --via ADDRESS  resume over this address of the destination, from now on\n"
+	       "  --force        abandon what is nowhere else\n"
 	       "  --version, --help\n"
 	       "\n"
 	       "DEST is a host that runs yabusamed and has a description of VM, too.\n",
@@ -486,7 +555,7 @@ static json_t *yabctl_watch(struct yabctl *ctl, json_t *request, json_t *answer)
 	while (answer) {
 		json_t *job = json_object_get(answer, "job");
 
-		if (strcmp(yabctl_text(job, "state"), "active"))
+		if (!yabctl_is_active(job))
 			break;
 		yabctl_show_look(ctl, job);
 		if (ferror(stdout)) {
@@ -536,8 +605,8 @@ static int yabctl_run(struct yabctl *ctl, const struct yabctl_command *command)
 static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 {
 	enum {
-		SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, PAUSED, JSON, WATCH,
-		VERSION, HELP,
+		SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, PAUSED, JSON, WATCH, VIA,
+		FORCE, VERSION, HELP,
 	};
 	static const struct option options[] = {
 		{ "socket", required_argument, NULL, SOCKET },
@@ -548,6 +617,8 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 		{ "paused", no_argument, NULL, PAUSED },
 		{ "json", no_argument, NULL, JSON },
 		{ "watch", no_argument, NULL, WATCH },
+		{ "via", required_argument, NULL, VIA },
+		{ "force", no_argument, NULL, FORCE },
 		{ "version", no_argument, NULL, VERSION },
 		{ "help", no_argument, NULL, HELP },
 		{ NULL, 0, NULL, 0 },
@@ -599,6 +670,12 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 		case WATCH:
 			ctl->watch = true;
 			break;
+		case VIA:
+			ctl->via = optarg;
+			break;
+		case FORCE:
+			ctl->force = true;
+			break;
 		case VERSION:
 			printf("yabctl %s\n", YAB_VERSION);
 			return 0;
@@ -641,6 +718,14 @@ int main(int argc, char **argv)
 	}
 	if (ctl.watch && strcmp(command->name, "jobinfo")) {
 		fprintf(stderr, "yabctl: --watch goes with jobinfo only: see yabctl --help\n");
+		return YABCTL_USAGE;
+	}
+	if (ctl.via && strcmp(command->name, "resume")) {
+		fprintf(stderr, "yabctl: --via goes with resume only: see yabctl --help\n");
+		return YABCTL_USAGE;
+	}
+	if (ctl.force && strcmp(command->name, "abandon")) {
+		fprintf(stderr, "yabctl: --force goes with abandon only: see yabctl --help\n");
 		return YABCTL_USAGE;
 	}
 	count = argc - optind - 1;

@@ -15,7 +15,7 @@
 #define YAB_WIRE_MAGIC		"YABUSAME"	/* 8 bytes, without the NUL */
 #define YAB_WIRE_MAGIC_SIZE	8
 #define YAB_WIRE_VERSION	2
-#define YAB_WIRE_TLS		1ULL		/* feature: TLS follows the prefaces */
+#define YAB_WIRE_TLS		1U		/* feature: TLS follows the prefaces */
 #define YAB_WIRE_PORT		7655
 /*
  * A session has two names, both from getrandom(): the route, which anybody may see and
@@ -24,8 +24,8 @@
 #define YAB_WIRE_TOKEN_SIZE	16
 
 /*
- * magic[8] version:u16 role:u16 index:u32 features:u64 token[16]; a preface has the
- * route where a hello has the token.
+ * magic[8] version:u16 role:u16 index:u32 features:u32 number:u32 token[16]; a preface
+ * has the route where a hello has the token.
  */
 #define YAB_WIRE_HELLO_SIZE	40
 /* type:u16 flags:u16 length:u32 page:u64 count:u64 */

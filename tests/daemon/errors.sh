@@ -373,7 +373,7 @@ refuses "another CA" "is of another CA" on src migrate tls "127.0.0.1:$port_fore
 refuses "not among those allowed" "does not let this host in" \
 	on src migrate tls "127.0.0.1:$port_picky"
 refuses "TLS to a --plain one" "does not take TLS" on src migrate tls "127.0.0.1:$port_lax"
-refuses "plain within a host" "plain.json does not exist" \
+refuses "plain within a host, to one that has certificates" "takes only TLS" \
 	on a migrate plain "127.0.0.1:$port_dest"
 mv "$work/tls/host1" "$work/tls/host1.away"
 refuses "certificates that went away" "host1/client-cert.pem does not exist\|ca-cert.pem does not" \

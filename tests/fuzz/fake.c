@@ -36,6 +36,8 @@ struct yab_qemu {
 struct monitor fake_monitor = { .fd = -1, .passed_fd = -1 };
 const uint8_t fake_token[YAB_WIRE_TOKEN_SIZE] = "0123456789abcdef";
 
+int fake_region_errno;
+
 static struct event_base *fake_base;
 static struct yab_qemu *fake_qemu;
 static struct yab_child *fake_child;	/* the worker's; NULL once nobody waits for it */
@@ -91,14 +93,28 @@ int __wrap_yab_region_create(const char *name, uint64_t size, int memory_fd, uid
 int __wrap_yab_region_attach(const char *name, int *memory_fd, char *error, size_t error_size);
 int __wrap_yab_region_attach(const char *name, int *memory_fd, char *error, size_t error_size)
 {
-	const int pager_fd = memfd_create(name, MFD_CLOEXEC);
+	const int pager_fd = fake_region_errno ? -1 : memfd_create(name, MFD_CLOEXEC);
 
+	if (fake_region_errno) {
+		snprintf(error, error_size, "no region");
+		errno = fake_region_errno;
+		return -1;
+	}
 	*memory_fd = dup(pager_fd);
 	if (pager_fd >= 0 && *memory_fd >= 0)
 		return pager_fd;
 	snprintf(error, error_size, "no descriptors");
 	close(pager_fd);
 	return -1;
+}
+
+int __wrap_yab_region_fail(const char *name, char *error, size_t error_size);
+int __wrap_yab_region_fail(const char *name, char *error, size_t error_size)
+{
+	(void)name;
+	(void)error;
+	(void)error_size;
+	return 0;
 }
 
 /*
@@ -376,13 +392,15 @@ struct yab_handshake *__wrap_yab_handshake_connect(struct event_base *base, stru
 						   const struct yab_address *address,
 						   const struct yab_security *security,
 						   enum yab_wire_role role, unsigned int index,
-						   const uint8_t *route, int timeout_ms,
+						   uint32_t number, const uint8_t *route,
+						   int timeout_ms,
 						   yab_handshake_cb cb, void *arg);
 struct yab_handshake *__wrap_yab_handshake_connect(struct event_base *base, struct evdns_base *dns,
 						   const struct yab_address *address,
 						   const struct yab_security *security,
 						   enum yab_wire_role role, unsigned int index,
-						   const uint8_t *route, int timeout_ms,
+						   uint32_t number, const uint8_t *route,
+						   int timeout_ms,
 						   yab_handshake_cb cb, void *arg)
 {
 	int theirs;
@@ -391,8 +409,8 @@ struct yab_handshake *__wrap_yab_handshake_connect(struct event_base *base, stru
 	(void)security;
 	fake_close(&fake_hosts[role]);
 	fuzz_pair(SOCK_STREAM, &fake_hosts[role], &theirs);
-	return yab_handshake_offer(base, theirs, address->text, false, role, index, route,
-				   timeout_ms, cb, arg);
+	return yab_handshake_offer(base, theirs, address->text, false, role, index, number,
+				   route, timeout_ms, cb, arg);
 }
 
 int fake_host(enum yab_wire_role role)

@@ -19,6 +19,9 @@ extern struct monitor fake_monitor;	/* QEMU's end */
 extern const uint8_t fake_token[YAB_WIRE_TOKEN_SIZE];
 #define FAKE_TOKEN_TEXT	"30313233343536373839616263646566"
 
+/* What attaching to the region fails with; 0: it does not. */
+extern int fake_region_errno;
+
 /* libevent's, and what is called in its place. */
 int __real_event_add(struct event *event, const struct timeval *timeout);
 int __wrap_event_add(struct event *event, const struct timeval *timeout);

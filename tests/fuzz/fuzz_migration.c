@@ -21,19 +21,23 @@
 #include "../../daemon/handshake.h"
 #include "../../daemon/incoming.h"
 #include "../../daemon/outgoing.h"
+#include "../../daemon/rescue.h"
 #include "../../daemon/supervisor.h"
 #include "fake.h"
 
 #define STEPS_MAX	150
 #define CALLERS		3
 #define TOKEN		"\"token\": \"" FAKE_TOKEN_TEXT "\""
+#define TEXT(number)	#number
+#define TEXT_OF(number)	TEXT(number)
+#define VERSION		TEXT_OF(YAB_WIRE_VERSION)
 #define ROUTE		"\"route\": \"" FAKE_TOKEN_TEXT "\""
 #define INSTANCE	"\"instance\": \"" FAKE_TOKEN_TEXT "\""
 
 /* What a good other side says, and what a bad one might. */
 static const char * const calls[] = {
 	"{\"call\": \"prepare\", \"cookie\": "
-	"{\"protocol\": 2, \"vm\": \"vm\", \"memory\": 1048576, \"page_size\": 4096}}",
+	"{\"protocol\": " VERSION ", \"vm\": \"vm\", \"memory\": 1048576, \"page_size\": 4096}}",
 	"{\"call\": \"finish\", " TOKEN ", \"cookie\": {\"paused\": false, \"pages\": 256}}",
 	"{\"call\": \"finish\", " TOKEN ", \"cookie\": {\"paused\": true, \"pages\": 256}}",
 	"{\"call\": \"abort\", " TOKEN "}",
@@ -41,7 +45,7 @@ static const char * const calls[] = {
 	"{\"call\": \"confirm\", " TOKEN "}",
 	"{\"call\": \"finish\", " TOKEN ", \"cookie\": {\"pages\": 255}}",
 	"{\"call\": \"prepare\", \"cookie\": "
-	"{\"protocol\": 2, \"vm\": \"vm\", \"memory\": 4096, \"page_size\": 4096}}",
+	"{\"protocol\": " VERSION ", \"vm\": \"vm\", \"memory\": 4096, \"page_size\": 4096}}",
 	"{\"call\": \"attach\", " INSTANCE "}",
 	"{\"call\": \"destroy\", " TOKEN "}",
 	"{\"call\": \"dirty\", " TOKEN ", \"ranges\": [[0, 8], [255, 1]]}",
@@ -52,14 +56,16 @@ static const struct {
 	enum yab_wire_type type;
 	const char *text;
 } answers[] = {
-	{ YAB_WIRE_REPLY, "{\"reply\": \"prepare\", \"cookie\": {" TOKEN ", " INSTANCE ", "
-			  ROUTE ", \"hints\": 16}}" },
+	{ YAB_WIRE_REPLY, "{\"reply\": \"prepare\", \"cookie\": "
+			  "{" TOKEN ", " ROUTE ", " INSTANCE ", \"hints\": 16}}" },
 	{ YAB_WIRE_EVENT, "{\"event\": \"loaded\"}" },
 	{ YAB_WIRE_REPLY, "{\"reply\": \"finish\", \"cookie\": {\"running\": true}}" },
 	{ YAB_WIRE_EVENT, "{\"event\": \"complete\", \"present\": 256, \"pages\": 256, "
 			  "\"statistics\": {\"present\": 256}}" },
 	{ YAB_WIRE_EVENT, "{\"event\": \"statistics\", \"statistics\": {\"present\": 100}}" },
-	{ YAB_WIRE_EVENT, "{\"event\": \"lost\", \"role\": \"urgent\"}" },
+	{ YAB_WIRE_EVENT, "{\"event\": \"lost\", \"role\": \"urgent\", \"number\": 1}" },
+	{ YAB_WIRE_REPLY, "{\"reply\": \"attach\", \"state\": \"gone\", "
+			  "\"error\": \"a\\nb\"}" },
 	{ YAB_WIRE_REPLY, "{\"reply\": \"abort\"}" },
 	{ YAB_WIRE_REPLY, "{\"reply\": \"attach\", \"state\": \"committed\"}" },
 	{ YAB_WIRE_REPLY, "{\"reply\": \"attach\", \"state\": \"restarted\"}" },
@@ -88,11 +94,11 @@ static const char * const qemu_lines[] = {
 static const char * const worker_messages[] = {
 	"{\"type\": \"statistics\", \"present\": 256, \"pages\": 256}",
 	"{\"type\": \"complete\"}",
-	"{\"type\": \"lost\", \"role\": \"urgent\", \"error\": \"gone\"}",
-	"{\"type\": \"lost\", \"role\": \"bulk\"}",
+	"{\"type\": \"lost\", \"role\": \"urgent\", \"number\": 1, \"error\": \"gone\"}",
+	"{\"type\": \"lost\", \"role\": \"bulk\", \"number\": 1}",
 	"{\"type\": \"failed\", \"error\": \"cannot\"}",
-	"{\"type\": \"open\", \"role\": \"urgent\", \"index\": 0}",
-	"{\"type\": \"open\", \"role\": \"bulk\", \"index\": 0}",
+	"{\"type\": \"open\", \"role\": \"urgent\", \"index\": 0, \"number\": 1}",
+	"{\"type\": \"open\", \"role\": \"bulk\", \"index\": 0, \"number\": 1}",
 };
 
 #define WORKER_MESSAGES	ARRAY_SIZE(worker_messages)
@@ -105,6 +111,9 @@ static int callers[CALLERS];
 static int current, made;
 /* What the source has called, and was told. */
 static bool finish_called, guest_free, ended;
+/* The operator gave the guest up; how many there were to give up. */
+static bool abandoned;
+static int prepared;
 static uint8_t frame_bytes[YAB_WIRE_HEADER_SIZE + YAB_WIRE_JSON_MAX];
 static size_t frame_size;
 
@@ -134,6 +143,9 @@ static void check_reply(const json_t *json)
 	fuzz_check(reply, "no reply");
 	if (made == 1 && (!strcmp(reply, "abort") || (state && !strcmp(state, "unknown"))))
 		fuzz_check(!fake_qemu_lives(), "%s, and there is a QEMU", reply);
+	/* The guest has run here. */
+	if (abandoned && prepared == 1)
+		fuzz_check(!state || strcmp(state, "unknown"), "a promise after the commit");
 }
 
 static void check_frame(const struct yab_wire_header *header, const uint8_t *payload)
@@ -218,6 +230,7 @@ static void send_known(struct fuzz_input *input)
 	const uint8_t which = fuzz_byte(input);
 
 	if (!leaving_vm) {
+		prepared += !!strstr(calls[which % CALLS], "prepare");
 		send_frame(YAB_WIRE_CALL, calls[which % CALLS], strlen(calls[which % CALLS]));
 		return;
 	}
@@ -234,6 +247,7 @@ static void send_any(struct fuzz_input *input)
 	char *text = fuzz_text(input, &size);
 
 	guest_free = true;	/* for all we know */
+	prepared = 2;
 	send_frame(type, text, size);
 	free(text);
 }
@@ -373,13 +387,39 @@ static void say_worker(struct fuzz_input *input)
 	char *text;
 
 	if (which < 200) {
-		text = (char *)worker_messages[which % WORKER_MESSAGES];
-		fuzz_send(fake_worker(), text, strlen(text));
+		fuzz_send(fake_worker(), worker_messages[which % WORKER_MESSAGES],
+			  strlen(worker_messages[which % WORKER_MESSAGES]));
 		return;
 	}
 	text = fuzz_text(input, &size);
 	fuzz_send(fake_worker(), text, size);
 	free(text);
+}
+
+/* The operator, at any time. */
+static void ask_operator(uint8_t what)
+{
+	static const struct yab_address via = { "host3", "1", "host3:1" };
+	char text[YAB_WIRE_ERROR_MAX] = "";
+
+	switch (what % 4) {
+	case 0:
+		if (!yab_rescue_resume(&supervisor, "vm", NULL, text, sizeof(text)))
+			return;
+		break;
+	case 1:
+		if (!yab_rescue_resume(&supervisor, "vm", &via, text, sizeof(text)))
+			return;
+		break;
+	default:
+		if (yab_rescue_abandon(&supervisor, "vm", what & 2, text, sizeof(text)) < 0)
+			break;
+		fuzz_check(!leaving_vm || ended, "abandoned before its end");
+		fuzz_check(!leaving_vm || finish_called, "abandoned before the commit");
+		abandoned = true;
+		break;
+	}
+	fuzz_check_line(text);
 }
 
 static void do_step(struct fuzz_input *input)
@@ -420,6 +460,9 @@ static void do_step(struct fuzz_input *input)
 		say_worker(input);
 		break;
 	case 9:
+		/* Its region may be gone by then. */
+		if (what & 128)
+			fake_region_errno = what & 32 ? EIO : ENOENT;
 		if (what & 64)
 			fake_worker_exit();
 		break;
@@ -440,8 +483,10 @@ static void do_step(struct fuzz_input *input)
 		current = what / 16 % CALLERS;
 		break;
 	default:
-		if (!(what & 128))
-			return;
+		if (!(what & 128)) {
+			ask_operator(what / 16);
+			break;
+		}
 		supervisor.leaving = true;
 		yab_incomings_give_up(supervisor.incomings);
 		yab_outgoings_give_up(supervisor.outgoings);
@@ -516,6 +561,9 @@ static void begin(uint8_t how)
 	finish_called = false;
 	guest_free = false;
 	ended = false;
+	abandoned = false;
+	prepared = 0;
+	fake_region_errno = 0;
 	for (int i = 0; i < CALLERS; i++)
 		callers[i] = -1;
 	fake_begin(supervisor.base);

@@ -187,6 +187,56 @@ START_TEST(too_many)
 }
 END_TEST
 
+/* What an operator may ask for at the wrong time, or wrongly. */
+static const struct {
+	const char *request;
+	const char *want;
+} refusals[] = {
+	{ "{\"command\": \"resume\", \"vm\": \"v\"}", "VM v is in no migration" },
+	{ "{\"command\": \"resume\", \"vm\": \"../v\"}", "cannot name a VM" },
+	{ "{\"command\": \"resume\"}", "cannot name a VM" },
+	{ "{\"command\": \"resume\", \"vm\": \"v\", \"via\": \"a b\"}", "is no ADDRESS" },
+	{ "{\"command\": \"resume\", \"vm\": \"v\", \"via\": \"\"}", "is no ADDRESS" },
+	{ "{\"command\": \"resume\", \"vm\": \"v\", \"via\": \"[::1\"}", "is no ADDRESS" },
+	{ "{\"command\": \"resume\", \"vm\": \"v\", \"via\": 7}", "is no ADDRESS" },
+	{ "{\"command\": \"resume\", \"vm\": \"v\", \"via\": \"h:99999\"}", "is no ADDRESS" },
+	{ "{\"command\": \"resume\", \"vm\": \"in\"}",
+	  "resume it on the source (10.0.0.1:4444)" },
+	{ "{\"command\": \"resume\", \"vm\": \"in\", \"via\": \"h:1\"}",
+	  "resume it on the source (10.0.0.1:4444)" },
+	{ "{\"command\": \"abandon\", \"vm\": \"v\"}", "VM v is in no migration" },
+	{ "{\"command\": \"abandon\", \"vm\": \"v\", \"force\": true}",
+	  "VM v is in no migration" },
+	{ "{\"command\": \"abandon\", \"vm\": \"\"}", "cannot name a VM" },
+};
+
+#define REFUSALS	((int)(sizeof(refusals) / sizeof(*refusals)))
+
+START_TEST(refused)
+{
+	char line[1024];
+	ssize_t n;
+	int fd;
+
+	open_api((gid_t)-1);
+	ck_assert_ptr_nonnull(yab_job_start(supervisor.jobs, "in", YAB_JOB_INCOMING,
+					    "10.0.0.1:4444", 1));
+	fd = connect_client();
+	script_send(fd, refusals[_i].request, strlen(refusals[_i].request));
+	script_send(fd, "\n", 1);
+	script_settle(supervisor.base);
+	n = recv(fd, line, sizeof(line) - 1, MSG_DONTWAIT);
+	ck_assert_int_gt(n, 0);
+	line[n] = '\0';
+	ck_assert_msg(!strncmp(line, "{\"error\":", 9) && strstr(line, refusals[_i].want), "%s",
+		      line);
+	ck_assert_ptr_eq(strchr(line, '\n'), line + n - 1);
+	close(fd);
+	script_settle(supervisor.base);
+	close_api();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("api");
@@ -196,6 +246,7 @@ int main(void)
 	tcase_add_test(tcase, client_that_does_not_read);
 	tcase_add_test(tcase, peers);
 	tcase_add_test(tcase, too_many);
+	tcase_add_loop_test(tcase, refused, 0, REFUSALS);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }

@@ -2,6 +2,8 @@
 /* Addresses, the hellos of two daemons, and the frames of a control connection. */
 #include <errno.h>
 #include <event2/dns.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,12 +77,13 @@ START_TEST(offered)
 	int ours = open_meeting(&meeting);
 
 	ck_assert_ptr_nonnull(yab_handshake_offer(meeting.base, ours, "host2", false,
-						  YAB_WIRE_URGENT, 0, token, PATIENCE_MS,
+						  YAB_WIRE_URGENT, 0, 7, token, PATIENCE_MS,
 						  on_greeted, &meeting));
 	script_settle(meeting.base);
 	ck_assert_int_eq(read(meeting.other, bytes, sizeof(bytes)), sizeof(bytes));
 	ck_assert_int_eq(yab_wire_hello_decode(bytes, &hello), YAB_WIRE_OK);
 	ck_assert_int_eq(hello.role, YAB_WIRE_URGENT);
+	ck_assert_uint_eq(hello.number, 7);
 	ck_assert_mem_eq(hello.token, token, sizeof(token));
 	ck_assert(!meeting.settled);
 	send_hello(&meeting, YAB_WIRE_VERSION, YAB_WIRE_URGENT);
@@ -133,8 +136,8 @@ START_TEST(other_version)
 	int ours = open_meeting(&meeting);
 
 	if (_i)
-		yab_handshake_offer(meeting.base, ours, "host2:1", false, YAB_WIRE_CONTROL, 0, NULL,
-				    PATIENCE_MS, on_greeted, &meeting);
+		yab_handshake_offer(meeting.base, ours, "host2:1", false, YAB_WIRE_CONTROL, 0, 0,
+				    NULL, PATIENCE_MS, on_greeted, &meeting);
 	else
 		yab_handshake_accept(meeting.base, ours, "host2:1", PATIENCE_MS, on_greeted,
 				     &meeting);
@@ -174,8 +177,8 @@ START_TEST(no_yabusamed)
 	struct meeting meeting;
 	int ours = open_meeting(&meeting);
 
-	yab_handshake_offer(meeting.base, ours, "host2:1", false, YAB_WIRE_CONTROL, 0, NULL,
-			    PATIENCE_MS, on_greeted, &meeting);
+	yab_handshake_offer(meeting.base, ours, "host2:1", false, YAB_WIRE_CONTROL, 0, 0,
+			    NULL, PATIENCE_MS, on_greeted, &meeting);
 	ck_assert_int_gt(write(meeting.other, strangers[_i].bytes, strangers[_i].length), 0);
 	script_settle(meeting.base);
 	ck_assert(meeting.settled);
@@ -198,7 +201,7 @@ START_TEST(tls_or_not)
 	struct meeting meeting;
 	int ours = open_meeting(&meeting);
 
-	yab_handshake_offer(meeting.base, ours, "host2:1", ours_tls, YAB_WIRE_CONTROL, 0,
+	yab_handshake_offer(meeting.base, ours, "host2:1", ours_tls, YAB_WIRE_CONTROL, 0, 0,
 			    NULL, PATIENCE_MS, on_greeted, &meeting);
 	script_settle(meeting.base);
 	script_receive(meeting.other, bytes, sizeof(bytes));
@@ -225,8 +228,8 @@ START_TEST(closed)
 	struct meeting meeting;
 	int ours = open_meeting(&meeting);
 
-	yab_handshake_offer(meeting.base, ours, "host2:1", false, YAB_WIRE_CONTROL, 0, NULL,
-			    PATIENCE_MS, on_greeted, &meeting);
+	yab_handshake_offer(meeting.base, ours, "host2:1", false, YAB_WIRE_CONTROL, 0, 0,
+			    NULL, PATIENCE_MS, on_greeted, &meeting);
 	shutdown(meeting.other, SHUT_WR);
 	script_settle(meeting.base);
 	ck_assert(strstr(meeting.error, "without a hello"));
@@ -254,7 +257,7 @@ START_TEST(cancelled)
 	uint8_t bytes[2 * YAB_WIRE_HELLO_SIZE];
 
 	yab_handshake_cancel(yab_handshake_offer(meeting.base, ours, "host2:1", false,
-						 YAB_WIRE_CONTROL, 0, NULL, PATIENCE_MS,
+						 YAB_WIRE_CONTROL, 0, 0, NULL, PATIENCE_MS,
 						 on_greeted, &meeting));
 	ck_assert_int_eq(read(meeting.other, bytes, sizeof(bytes)), YAB_WIRE_HELLO_SIZE);
 	ck_assert_int_eq(read(meeting.other, bytes, sizeof(bytes)), 0);
@@ -284,7 +287,7 @@ START_TEST(refused)
 	ck_assert_int_eq(yab_address_parse(text, &address), 0);
 	dns = evdns_base_new(meeting.base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
 	ck_assert_ptr_nonnull(yab_handshake_connect(meeting.base, dns, &address, &security,
-						    YAB_WIRE_CONTROL, 0, NULL, PATIENCE_MS,
+						    YAB_WIRE_CONTROL, 0, 0, NULL, PATIENCE_MS,
 						    on_greeted, &meeting));
 	ck_assert(!meeting.settled);
 	while (!meeting.settled)
@@ -459,6 +462,67 @@ START_TEST(lost_connection)
 }
 END_TEST
 
+/* What could not be sent: the connection ends, from the event loop. */
+START_TEST(broken_off)
+{
+	struct talk talk;
+	char byte;
+
+	open_talk(&talk);
+	if (_i)
+		talk.free_on_message = true;
+	yab_peer_break(talk.peer);
+	ck_assert_str_eq(talk.said, "");
+	yab_peer_break(talk.peer);
+	if (_i)
+		yab_peer_finish(talk.peer);
+	if (_i)
+		talk.peer = NULL;
+	script_settle(talk.base);
+	if (!_i)
+		ck_assert_msg(strstr(talk.said, "lost:ended the connection to host2"), "%s",
+			      talk.said);
+	ck_assert_ptr_null(talk.peer);
+	ck_assert_int_eq(recv(talk.other, &byte, 1, MSG_DONTWAIT), 0);
+	close_talk(&talk);
+}
+END_TEST
+
+/* A host that is gone without a word, on either side of a control connection. */
+START_TEST(silence_has_an_end)
+{
+	static const struct {
+		int level, name, value;
+	} options[] = {
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, 15000 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 5 },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, 2 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 5 },
+	};
+	struct yab_handshake *handshake;
+	struct meeting meeting;
+	socklen_t size;
+	int ours, value;
+
+	close(open_meeting(&meeting));
+	close(meeting.other);
+	script_pair_tcp(&meeting.other, &ours);
+	handshake = _i ? yab_handshake_accept(meeting.base, ours, "host1", PATIENCE_MS, on_greeted,
+					      &meeting) :
+			 yab_handshake_offer(meeting.base, ours, "host2", false, YAB_WIRE_CONTROL,
+					     0, 0, NULL, PATIENCE_MS, on_greeted, &meeting);
+	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
+		size = sizeof(value);
+		ck_assert_int_eq(getsockopt(ours, options[i].level, options[i].name, &value,
+					    &size), 0);
+		ck_assert_int_eq(value, options[i].value);
+	}
+	yab_handshake_cancel(handshake);
+	close_meeting(&meeting);
+}
+END_TEST
+
 START_TEST(freed_in_message)
 {
 	struct talk talk;
@@ -576,7 +640,16 @@ START_TEST(tokens)
 	ck_assert_mem_eq(token, again, sizeof(token));
 	ck_assert_int_eq(yab_token_parse(NULL, again), -1);
 	ck_assert_int_eq(yab_token_parse("", again), -1);
+	ck_assert(yab_token_matches(text, token));
+	ck_assert(!yab_token_matches(NULL, token));
+	ck_assert(!yab_token_matches("", token));
+	again[0] ^= 0x80;
+	ck_assert(!yab_token_matches(text, again));
+	again[0] ^= 0x80;
+	again[YAB_WIRE_TOKEN_SIZE - 1] ^= 1;
+	ck_assert(!yab_token_matches(text, again));
 	text[31] = 'g';
+	ck_assert(!yab_token_matches(text, token));
 	ck_assert_int_eq(yab_token_parse(text, again), -1);
 	text[31] = '\0';
 	ck_assert_int_eq(yab_token_parse(text, again), -1);
@@ -601,6 +674,8 @@ int main(void)
 	tcase_add_loop_test(tcase, broken_frames, 0, 15);
 	tcase_add_test(tcase, error_frame);
 	tcase_add_test(tcase, lost_connection);
+	tcase_add_loop_test(tcase, broken_off, 0, 2);
+	tcase_add_loop_test(tcase, silence_has_an_end, 0, 2);
 	tcase_add_test(tcase, freed_in_message);
 	tcase_add_test(tcase, fails_politely);
 	tcase_add_test(tcase, bounds);

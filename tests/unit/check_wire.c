@@ -9,7 +9,8 @@ static const struct yab_wire_hello hello = {
 	.version = YAB_WIRE_VERSION,
 	.role = YAB_WIRE_BULK,
 	.index = 15,
-	.features = 0x8000000000000001ULL,
+	.features = 0x80000001U,
+	.number = 0x04030201U,
 	.token = "0123456789abcde",
 };
 
@@ -24,6 +25,7 @@ START_TEST(hello_round_trip)
 	ck_assert_uint_eq(in.role, hello.role);
 	ck_assert_uint_eq(in.index, hello.index);
 	ck_assert_uint_eq(in.features, hello.features);
+	ck_assert_uint_eq(in.number, hello.number);
 	ck_assert_mem_eq(in.token, hello.token, YAB_WIRE_TOKEN_SIZE);
 }
 END_TEST
@@ -34,7 +36,7 @@ START_TEST(hello_layout)
 	uint8_t bytes[YAB_WIRE_HELLO_SIZE];
 	const uint8_t start[] = {
 		'Y', 'A', 'B', 'U', 'S', 'A', 'M', 'E', 2, 0, 3, 0, 15, 0, 0, 0,
-		1, 0, 0, 0, 0, 0, 0, 0x80, '0', '1',
+		1, 0, 0, 0x80, 1, 2, 3, 4, '0', '1',
 	};
 
 	yab_wire_hello_encode(bytes, &hello);

@@ -33,6 +33,7 @@ struct worker {
 	bool statistics_before_complete;
 	int open;
 	int lost;
+	json_int_t number;	/* of the connection that the last of these is about */
 	int failed;
 	int gone;
 };
@@ -68,10 +69,14 @@ static void on_message(json_t *message, const int *fds, size_t fd_count, void *a
 			json_integer_value(json_object_get(worker->statistics, "present")) == PAGES;
 	} else if (!strcmp(type, "open")) {
 		ck_assert(json_is_string(json_object_get(message, "role")));
+		ck_assert(json_is_integer(json_object_get(message, "number")));
+		worker->number = json_integer_value(json_object_get(message, "number"));
 		worker->open++;
 	} else if (!strcmp(type, "lost")) {
 		ck_assert(json_is_string(json_object_get(message, "role")));
 		ck_assert(json_is_string(json_object_get(message, "error")));
+		ck_assert(json_is_integer(json_object_get(message, "number")));
+		worker->number = json_integer_value(json_object_get(message, "number"));
 		worker->lost++;
 	} else if (!strcmp(type, "failed")) {
 		ck_assert(json_is_string(json_object_get(message, "error")));
@@ -107,10 +112,13 @@ static void start_as(struct worker *worker, const char *side, json_t *start, int
 
 static const uint8_t token[YAB_WIRE_TOKEN_SIZE] = { 't', 'o', 'k', 'e', 'n' };
 
+static uint32_t next_number;
+
 static void give(struct worker *worker, const char *role, int fd)
 {
 	const struct yab_worker_connection connection = {
 		.role = strcmp(role, "urgent") ? YAB_WIRE_BULK : YAB_WIRE_URGENT,
+		.number = next_number,
 		.tls = tls,
 		.side = worker == &source ? YAB_CREDENTIALS_CLIENT : YAB_CREDENTIALS_SERVER,
 		.token = token,
@@ -127,7 +135,8 @@ static void give(struct worker *worker, const char *role, int fd)
 /* The test as a source: its hello, and the destination's answer to it. */
 static void open_plain(int fd, enum yab_wire_role role)
 {
-	struct yab_wire_hello hello = { .version = YAB_WIRE_VERSION, .role = (uint16_t)role };
+	struct yab_wire_hello hello = { .version = YAB_WIRE_VERSION, .role = (uint16_t)role,
+					.number = next_number };
 	uint8_t bytes[YAB_WIRE_HELLO_SIZE];
 
 	memcpy(hello.token, token, sizeof(token));
@@ -386,6 +395,71 @@ START_TEST(lost_connection_is_told)
 	expect_exit(&destination, 0);
 	hang_up(&source);
 	expect_exit(&source, 0);
+}
+END_TEST
+
+static void await_news(struct worker *worker, int open, int lost, json_int_t number)
+{
+	while (worker->open < open || worker->lost < lost)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_int_eq(worker->open, open);
+	ck_assert_int_eq(worker->lost, lost);
+	ck_assert_int_eq(worker->number, number);
+}
+
+/* All that is said of a connection says of which. */
+START_TEST(news_have_numbers)
+{
+	int first, second, theirs;
+
+	spawn(&destination);
+	start(&destination, "destination", there.fd);
+	script_pair(&first, &theirs);
+	next_number = 4000000000U;
+	give(&destination, "urgent", theirs);
+	open_plain(first, YAB_WIRE_URGENT);
+	await_news(&destination, 1, 0, 4000000000);
+	script_pair(&second, &theirs);
+	next_number = 7;
+	give(&destination, "urgent", theirs);
+	open_plain(second, YAB_WIRE_URGENT);
+	/* It takes the place of the first, whose end is no loss. */
+	await_news(&destination, 2, 0, 7);
+	close(first);
+	close(second);
+	await_news(&destination, 2, 1, 7);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+	next_number = 0;
+}
+END_TEST
+
+/* A source's that cannot be opened is not the one in use. */
+START_TEST(failed_opening_has_its_number)
+{
+	struct yab_wire_hello hello = { .version = YAB_WIRE_VERSION, .role = YAB_WIRE_URGENT };
+	uint8_t bytes[YAB_WIRE_HELLO_SIZE];
+	int first, second, theirs;
+
+	spawn(&source);
+	start(&source, "source", here.fd);
+	serve(&source);
+	script_pair(&first, &theirs);
+	next_number = 1;
+	give(&source, "urgent", theirs);
+	yab_wire_hello_encode(bytes, &hello);
+	script_send(first, bytes, sizeof(bytes));
+	await_news(&source, 1, 0, 1);
+	script_pair(&second, &theirs);
+	next_number = 2;
+	give(&source, "urgent", theirs);
+	close(second);
+	await_news(&source, 1, 1, 2);
+	close(first);
+	await_news(&source, 1, 2, 1);
+	hang_up(&source);
+	expect_exit(&source, 0);
+	next_number = 0;
 }
 END_TEST
 
@@ -744,6 +818,8 @@ int main(int argc, char **argv)
 	tcase_add_test(tcase, from_a_process);
 	tcase_add_loop_test(tcase, holes_stay_holes, 0, 2);
 	tcase_add_test(tcase, lost_connection_is_told);
+	tcase_add_test(tcase, news_have_numbers);
+	tcase_add_test(tcase, failed_opening_has_its_number);
 	tcase_add_test(tcase, stranger_changes_nothing);
 	tcase_add_test(tcase, outlives_its_supervisor);
 	tcase_add_test(tcase, source_outlives_its_supervisor);

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "rescue.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "incoming.h"
+#include "log.h"
+#include "outgoing_state.h"
+
+static struct yab_outgoing *yab_rescue_find(struct yab_supervisor *supervisor, const char *name)
+{
+	struct yab_outgoing *outgoing;
+
+	LIST_FOREACH(outgoing, &supervisor->outgoings->all, link)
+		if (!strcmp(outgoing->vm->name, name))
+			return outgoing;
+	return NULL;
+}
+
+/* What there is to rescue begins with the commit and ends with the last page. */
+static bool yab_rescue_applies(const struct yab_outgoing *outgoing, char *error,
+			       size_t error_size)
+{
+	const char *name = outgoing->vm->name;
+
+	switch (outgoing->state) {
+	case YAB_OUTGOING_ASKING:
+	case YAB_OUTGOING_PULLING:
+	case YAB_OUTGOING_STRANDED:
+		return true;
+	case YAB_OUTGOING_CONFIRMING:
+		snprintf(error, error_size, "VM %s has all its pages on %.200s: its QEMU ends here",
+			 name, outgoing->options.destination.text);
+		return false;
+	default:
+		snprintf(error, error_size,
+			 "the migration of VM %s is not past its commit: if it fails, the guest goes on here",
+			 name);
+		return false;
+	}
+}
+
+int yab_rescue_resume(struct yab_supervisor *supervisor, const char *name,
+		      const struct yab_address *via, char *error, size_t error_size)
+{
+	struct yab_outgoing *outgoing = yab_rescue_find(supervisor, name);
+	struct yab_job *job = yab_jobs_find(supervisor->jobs, name);
+	char reason[YAB_WIRE_ERROR_MAX];
+
+	if (!outgoing && job && yab_job_active(job) && yab_job_is_incoming(job)) {
+		snprintf(error, error_size,
+			 "VM %s arrives here, and its source makes the connections: resume it on the source (%.200s)",
+			 name, yab_job_peer(job));
+		return -1;
+	}
+	if (!outgoing) {
+		snprintf(error, error_size,
+			 "VM %s is in no migration: there is nothing to resume", name);
+		return -1;
+	}
+	if (!yab_rescue_applies(outgoing, error, error_size))
+		return -1;
+	if (outgoing->state == YAB_OUTGOING_STRANDED) {
+		snprintf(error, error_size,
+			 "nobody on %.200s knows the migration of VM %s any more: see yabctl jobinfo %s, and yabctl abandon",
+			 outgoing->options.destination.text, name, name);
+		return -1;
+	}
+	if (via)
+		yab_job_divert(outgoing->job, via->text);
+	yab_log_info(name, "resumed by hand%s%s", via ? " via " : "", via ? via->text : "");
+	yab_supply_resume(outgoing->supply, via);
+	if (via || yab_outage_is_lost(&outgoing->outage, YAB_OUTAGE_CONTROL)) {
+		snprintf(reason, sizeof(reason), "connecting to %s",
+			 via ? via->text : outgoing->options.destination.text);
+		yab_contact_retry(outgoing->contact, via);
+		yab_outage_lost(&outgoing->outage, YAB_OUTAGE_CONTROL, reason,
+				yab_contact_next_try_us(outgoing->contact));
+	}
+	outgoing->ops->progress(outgoing->arg);
+	return 0;
+}
+
+static void yab_rescue_destroyed(const char *error, void *arg)
+{
+	(void)error;
+	(void)arg;	/* vm.c has logged its end */
+}
+
+/* The source's side. @text as yab_rescue_abandon(). */
+static int yab_rescue_abandon_outgoing(struct yab_outgoing *outgoing, bool force, char *text,
+				       size_t text_size)
+{
+	const char *host = outgoing->options.destination.text;
+	struct yab_vm *vm = outgoing->vm;
+	const uint64_t present = yab_job_present(outgoing->job);
+	struct yab_supervisor *supervisor = outgoing->supervisor;
+	char error[YAB_WIRE_ERROR_MAX], name[YAB_NAME_SIZE];
+
+	if (!yab_rescue_applies(outgoing, text, text_size))
+		return -1;
+	if (!force && present < vm->pages) {
+		snprintf(text, text_size,
+			 "%llu of %llu pages of VM %s may be nowhere else than here (%.120s had the others when last heard of): give --force if nobody will ever want them",
+			 (unsigned long long)(vm->pages - present), (unsigned long long)vm->pages,
+			 vm->name, host);
+		return -1;
+	}
+	snprintf(text, text_size,
+		 "abandoned VM %s: its QEMU ends here, and %llu of its %llu pages are lost unless %.120s has them; if it waits there for more, abandon it there, too",
+		 vm->name, (unsigned long long)(vm->pages - present),
+		 (unsigned long long)vm->pages, host);
+	snprintf(name, sizeof(name), "%s", vm->name);
+	yab_supply_free(outgoing->supply, false);
+	outgoing->supply = NULL;
+	/* Whoever is told of the job's end may ask for more, and end both. */
+	if (outgoing->state == YAB_OUTGOING_STRANDED)
+		yab_log_error(name, "%s", text);
+	else
+		yab_outgoing_strand(outgoing, text);
+	vm = yab_vms_find(supervisor->vms, name);
+	if (vm && yab_vm_destroy(vm, yab_rescue_destroyed, NULL, error, sizeof(error)) < 0)
+		yab_log_warn(name, "%s", error);
+	return 0;
+}
+
+int yab_rescue_abandon(struct yab_supervisor *supervisor, const char *name, bool force,
+		       char *text, size_t text_size)
+{
+	struct yab_outgoing *outgoing = yab_rescue_find(supervisor, name);
+	int result;
+
+	if (outgoing)
+		return yab_rescue_abandon_outgoing(outgoing, force, text, text_size);
+	result = yab_incomings_abandon(supervisor->incomings, name, force, text, text_size);
+	if (result > 0)
+		snprintf(text, text_size,
+			 "VM %s is in no migration: there is nothing to abandon", name);
+	return result ? -1 : 0;
+}
