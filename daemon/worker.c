@@ -35,9 +35,15 @@
 #define YAB_WORKER_NAME_SIZE	272
 /*
  * Connections that are being opened. Who knows a route, which is no secret, can have so
- * many of them tried, each for YAB_OPENING_TIMEOUT_MS.
+ * many of them tried, each for YAB_WORKER_OPENING_MS.
  */
 #define YAB_WORKER_OPENINGS	32
+/*
+ * The other side's worker may still be starting, on a busy host, and the guest that waits
+ * for the connection is stopped or given back if it fails. Less than an outgoing migration
+ * waits for its connections (YAB_OUTGOING_LINK_SECONDS), so that the reason is told.
+ */
+#define YAB_WORKER_OPENING_MS	25000
 
 /* Of the supervisor: how its workers are started. */
 static bool yab_worker_unconfined;
@@ -544,7 +550,7 @@ static void yab_worker_take_connection(struct yab_worker *worker, json_t *messag
 		.side = worker->source ? YAB_CREDENTIALS_CLIENT : YAB_CREDENTIALS_SERVER,
 		.token = token,
 		.kernel = true,
-		.timeout_ms = YAB_OPENING_TIMEOUT_MS,
+		.timeout_ms = YAB_WORKER_OPENING_MS,
 	};
 	int tls = 0, result = -1;
 
