@@ -153,8 +153,10 @@ int yab_headroom_check(const char *vm, int64_t bytes, char *error, size_t error_
 {
 	struct yab_headroom headroom;
 
+	if (bytes <= 0)
+		return 0;
 	yab_headroom_find("", &headroom);
-	if (bytes <= 0 || (uint64_t)bytes <= headroom.bytes)
+	if ((uint64_t)bytes <= headroom.bytes)
 		return 0;
 	snprintf(error, error_size,
 		 "VM %s uses %lld MiB of memory and there are %llu MiB left (%s): free some or allow more, and try again",

@@ -3,6 +3,7 @@
 # No room: on the file system of the run directory, the daemon's log and the guest's console, on
 # either host, or in memory. Before the commit that is a refusal in one line, with nothing
 # left, or changes nothing; after it the guest and its pages go on.
+: "${YAB_GUEST_MIB:=32}" "${YAB_GUEST_SIZE:=128M}"	# soon moved
 . "$(dirname "$0")/lib.sh"
 
 small=/run/yabusame	# the daemon's run directory
@@ -102,6 +103,7 @@ if ((status)); then
 	ok "and the guest goes on" guest_goes_on host2
 	ok "with room it moves" on host2 yabctl migrate $vm host1
 fi
+on host2 yabctl bandwidth $vm 0 2>/dev/null	# refused, which is one more line for the log
 ok "the log tells that lines of it are lost" log_has_more host2 "lines of this log were lost" 0
 ok "the guest runs on host1" guest_goes_on host1
 ok "and every page is right" guest_final host1

@@ -41,7 +41,7 @@ moment_is_here()
 # --- what --------------------------------------------------------------------------------
 
 # worker_pid HOST: of the page worker there, which may not be there yet
-worker_pid() { on "$1" pgrep -x "yabusame-(source|pager)" | head -n 1; }
+worker_pid() { on "$1" pgrep -x 'yabusame-.*' | head -n 1; }
 
 no_worker() { [[ -z $(worker_pid "$1") ]]; }
 
