@@ -128,7 +128,7 @@ static void begin(const struct yab_address *address)
 	char error[512];
 
 	supply = yab_supply_new(base, dns, "test", here.fd, PAGES, address, &security, route,
-				token, 1, &ops, NULL, error, sizeof(error));
+				token, 1, YAB_CODEC_NONE, &ops, NULL, error, sizeof(error));
 	ck_assert_msg(supply, "%s", error);
 }
 
