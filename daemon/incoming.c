@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "incoming.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <unistd.h>
 
 #include "capabilities.h"
-#include "clock.h"
-#include "demand.h"
 #include "handshake.h"
-#include "log.h"
+#include "incoming_state.h"
 #include "region.h"
-#include "stream.h"
-#include "token.h"
 
 #define YAB_INCOMING_START_SECONDS	60	/* until QEMU waits for device state */
 #define YAB_INCOMING_STALL_SECONDS	300	/* without a byte of it, or a call */
@@ -25,163 +19,11 @@
 /* Sessions that no source has confirmed; more are refused. */
 #define YAB_INCOMINGS_MAX		1024
 
-enum yab_incoming_step {
-	YAB_INCOMING_STARTING,		/* QEMU starts */
-	YAB_INCOMING_PREPARED,		/* it waits for device state, or loads it */
-	YAB_INCOMING_LOADED,		/* it could run */
-	YAB_INCOMING_COMMITTING,	/* it was told to run */
-	YAB_INCOMING_PULLING,		/* committed; pages are missing */
-	YAB_INCOMING_COMPLETE,		/* every page is here; kept for the source */
-	YAB_INCOMING_UNDOING,
-	YAB_INCOMING_STEPS,
-};
-
-#define YAB_INCOMING_TO(step)	(1U << YAB_INCOMING_##step)
-
-static const unsigned int yab_incoming_allowed[YAB_INCOMING_STEPS] = {
-	[YAB_INCOMING_STARTING] = YAB_INCOMING_TO(PREPARED) | YAB_INCOMING_TO(UNDOING),
-	[YAB_INCOMING_PREPARED] = YAB_INCOMING_TO(LOADED) | YAB_INCOMING_TO(UNDOING),
-	[YAB_INCOMING_LOADED] = YAB_INCOMING_TO(COMMITTING) | YAB_INCOMING_TO(PULLING) |
-				YAB_INCOMING_TO(UNDOING),
-	[YAB_INCOMING_COMMITTING] = YAB_INCOMING_TO(PULLING) | YAB_INCOMING_TO(UNDOING),
-	[YAB_INCOMING_PULLING] = YAB_INCOMING_TO(COMPLETE),
-};
-
-static const char * const yab_incoming_names[YAB_INCOMING_STEPS] = {
-	[YAB_INCOMING_STARTING] = "starting",
-	[YAB_INCOMING_PREPARED] = "prepared",
-	[YAB_INCOMING_LOADED] = "loaded",
-	[YAB_INCOMING_COMMITTING] = "committing",
-	[YAB_INCOMING_PULLING] = "pulling",
-	[YAB_INCOMING_COMPLETE] = "complete",
-	[YAB_INCOMING_UNDOING] = "undoing",
-};
-
-struct yab_incoming {
-	LIST_ENTRY(yab_incoming) link;
-	struct yab_supervisor *supervisor;
-	char name[YAB_NAME_SIZE];
-	enum yab_incoming_step step;
-	uint8_t route[YAB_WIRE_TOKEN_SIZE];	/* finds it; no secret */
-	uint8_t token[YAB_WIRE_TOKEN_SIZE];
-	char token_text[YAB_TOKEN_TEXT_SIZE];
-	struct yab_log_session session;
-	uint64_t pages;
-	struct yab_caller *caller;	/* NULL while there is no control connection */
-	struct event *deadline;
-	struct yab_vm *vm;		/* ours until the commit, then NULL */
-	struct yab_job *job;		/* until its end, then NULL */
-
-	struct yab_demand *demand;	/* the page service, until it is of no use */
-	json_t *statistics;		/* the last ones */
-	bool complete;			/* said so, perhaps before the commit */
-
-	struct yab_stream *stream;
-	uint64_t bytes_seen;
-	bool resumed;			/* QEMU said RESUME: the guest has run */
-	bool failed;			/* QEMU said that loading failed; it will end */
-
-	/* While undoing. */
-	char error[YAB_WIRE_ERROR_MAX];
-	bool aborted;			/* the caller waits for the answer to its abort */
-	bool attaching;			/* the caller waits for the answer to its attach */
-};
-
-struct yab_incomings {
-	LIST_HEAD(, yab_incoming) all;
-	unsigned int count;
-	struct yab_complaints *complaints;
-};
-
-static void yab_incoming_undo(struct yab_incoming *incoming, const char *error);
 static void yab_incoming_committed(struct yab_incoming *incoming);
-
-static void yab_incoming_enter(struct yab_incoming *incoming, enum yab_incoming_step step)
-{
-	assert(yab_incoming_allowed[incoming->step] & 1U << step);
-	yab_log_debug(incoming->name, "arriving: %s", yab_incoming_names[step]);
-	incoming->step = step;
-	evtimer_del(incoming->deadline);
-}
-
-static void yab_incoming_arm(struct yab_incoming *incoming, int milliseconds)
-{
-	const struct timeval patience = yab_clock_pause((uint64_t)milliseconds);
-
-	evtimer_add(incoming->deadline, &patience);
-}
-
-/* Everything can still be undone: the guest never ran here. */
-static bool yab_incoming_revocable(const struct yab_incoming *incoming)
-{
-	return incoming->step < YAB_INCOMING_COMMITTING;
-}
-
-static bool yab_incoming_is_committed(const struct yab_incoming *incoming)
-{
-	return incoming->step == YAB_INCOMING_PULLING ||
-	       incoming->step == YAB_INCOMING_COMPLETE;
-}
 
 const char *yab_incoming_token(const struct yab_incoming *incoming)
 {
 	return incoming->token_text;
-}
-
-static void yab_incoming_free(struct yab_incoming *incoming)
-{
-	LIST_REMOVE(incoming, link);
-	incoming->supervisor->incomings->count--;
-	yab_stream_free(incoming->stream);
-	/* Where a guest waits for pages it is the daemon that ends: its worker goes on. */
-	yab_demand_free(incoming->demand, incoming->step == YAB_INCOMING_PULLING);
-	json_decref(incoming->statistics);
-	event_free(incoming->deadline);
-	yab_log_session_end(&incoming->session);
-	free(incoming);
-}
-
-/* Nothing is left of it on this host: now the source may be told. */
-static void yab_incoming_undone(struct yab_incoming *incoming)
-{
-	struct yab_caller *caller = incoming->caller;
-	struct yab_vm *vm = incoming->vm;
-
-	if ((vm && vm->qemu) || (incoming->demand && !yab_demand_is_gone(incoming->demand)))
-		return;
-	if (vm) {
-		vm->hooks = NULL;
-		yab_vm_remove(vm);
-	}
-	yab_log_warn(incoming->name, "did not arrive: %s", incoming->error);
-	if (incoming->job)
-		yab_job_end(incoming->job, incoming->error);
-	if (caller)
-		yab_caller_bind(caller, NULL);
-	if (caller && incoming->aborted)
-		yab_caller_reply(caller, json_pack("{s:s}", "reply", "abort"));
-	else if (caller && incoming->attaching)
-		yab_caller_reply(caller, json_pack("{s:s, s:s}", "reply", "attach", "state",
-						   "unknown"));
-	else if (caller)
-		yab_caller_fail(caller, incoming->error);
-	yab_incoming_free(incoming);
-}
-
-/* Ends QEMU and the worker (the region goes with them), then yab_incoming_undone(). */
-static void yab_incoming_undo(struct yab_incoming *incoming, const char *error)
-{
-	if (incoming->step == YAB_INCOMING_UNDOING)
-		return;
-	snprintf(incoming->error, sizeof(incoming->error), "%s", error);
-	yab_incoming_enter(incoming, YAB_INCOMING_UNDOING);
-	yab_stream_free(incoming->stream);
-	incoming->stream = NULL;
-	if (incoming->vm && incoming->vm->qemu)
-		yab_qemu_kill(incoming->vm->qemu);
-	if (incoming->demand)
-		yab_demand_kill(incoming->demand);
-	yab_incoming_undone(incoming);
 }
 
 static void yab_incoming_deadline(evutil_socket_t fd, short what, void *arg)
@@ -206,14 +48,6 @@ static void yab_incoming_deadline(evutil_socket_t fd, short what, void *arg)
 	} else if (incoming->step == YAB_INCOMING_LOADED) {
 		yab_incoming_undo(incoming, "the source does not commit");
 	}
-}
-
-static void yab_incoming_event(struct yab_incoming *incoming, json_t *event)
-{
-	if (incoming->caller)
-		yab_caller_event(incoming->caller, event);
-	else
-		json_decref(event);
 }
 
 static void yab_incoming_interrupted(const char *error, void *arg)

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What an incoming migration consists of, its steps, and the way back: undoing what is
+ * not committed, the end. For incoming.c only.
+ */
+#ifndef YAB_DAEMON_INCOMING_STATE_H
+#define YAB_DAEMON_INCOMING_STATE_H
+
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "caller.h"
+#include "complaint.h"
+#include "demand.h"
+#include "incoming.h"
+#include "log.h"
+#include "stream.h"
+#include "token.h"
+
+enum yab_incoming_step {
+	YAB_INCOMING_STARTING,		/* QEMU starts */
+	YAB_INCOMING_PREPARED,		/* it waits for device state, or loads it */
+	YAB_INCOMING_LOADED,		/* it could run */
+	YAB_INCOMING_COMMITTING,	/* it was told to run */
+	YAB_INCOMING_PULLING,		/* committed; pages are missing */
+	YAB_INCOMING_COMPLETE,		/* every page is here; kept for the source */
+	YAB_INCOMING_UNDOING,
+	YAB_INCOMING_STEPS,
+};
+
+struct yab_incoming {
+	LIST_ENTRY(yab_incoming) link;
+	struct yab_supervisor *supervisor;
+	char name[YAB_NAME_SIZE];
+	enum yab_incoming_step step;
+	uint8_t route[YAB_WIRE_TOKEN_SIZE];	/* finds it; no secret */
+	uint8_t token[YAB_WIRE_TOKEN_SIZE];
+	char token_text[YAB_TOKEN_TEXT_SIZE];
+	struct yab_log_session session;
+	uint64_t pages;
+	struct yab_caller *caller;	/* NULL while there is no control connection */
+	struct event *deadline;
+	struct yab_vm *vm;		/* ours until the commit, then NULL */
+	struct yab_job *job;		/* until its end, then NULL */
+
+	struct yab_demand *demand;	/* the page service, until it is of no use */
+	json_t *statistics;		/* the last ones */
+	bool complete;			/* said so, perhaps before the commit */
+
+	struct yab_stream *stream;
+	uint64_t bytes_seen;
+	bool resumed;			/* QEMU said RESUME: the guest has run */
+	bool failed;			/* QEMU said that loading failed; it will end */
+
+	/* While undoing. */
+	char error[YAB_WIRE_ERROR_MAX];
+	bool aborted;			/* the caller waits for the answer to its abort */
+	bool attaching;			/* the caller waits for the answer to its attach */
+};
+
+struct yab_incomings {
+	LIST_HEAD(, yab_incoming) all;
+	unsigned int count;
+	struct yab_complaints *complaints;
+};
+
+/* Asserts that the transition is allowed; takes the step's deadline away. */
+void yab_incoming_enter(struct yab_incoming *incoming, enum yab_incoming_step step);
+/* The step that was just entered has so long. */
+void yab_incoming_arm(struct yab_incoming *incoming, int milliseconds);
+/* Everything can still be undone: the guest never ran here. */
+bool yab_incoming_revocable(const struct yab_incoming *incoming);
+bool yab_incoming_is_committed(const struct yab_incoming *incoming);
+
+/* Takes @event over; without a caller nobody is told. */
+void yab_incoming_event(struct yab_incoming *incoming, json_t *event);
+
+/* Ends QEMU and the worker (the region goes with them), then yab_incoming_undone(). */
+void yab_incoming_undo(struct yab_incoming *incoming, const char *error);
+/* While undoing: as soon as nothing is left of it on this host the source is told. */
+void yab_incoming_undone(struct yab_incoming *incoming);
+void yab_incoming_free(struct yab_incoming *incoming);
+
+#endif /* YAB_DAEMON_INCOMING_STATE_H */
