@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "capabilities.h"
+#include "child.h"
 #include "handshake.h"
 #include "incoming_state.h"
 #include "region.h"
@@ -20,6 +21,7 @@
 #define YAB_INCOMINGS_MAX		1024
 
 static void yab_incoming_committed(struct yab_incoming *incoming);
+static void yab_incoming_go(struct yab_incoming *incoming);
 
 const char *yab_incoming_token(const struct yab_incoming *incoming)
 {
@@ -70,10 +72,10 @@ static void yab_incoming_demand_ended(void *arg)
 }
 
 /*
- * Every page is here, and the guest is, too. The worker keeps its connections
- * until the source has closed them: their end is no loss to anybody then.
+ * The worker keeps its connections until the source has closed them: their end is no loss
+ * to anybody then.
  */
-static void yab_incoming_completed(struct yab_incoming *incoming)
+void yab_incoming_completed(struct yab_incoming *incoming)
 {
 	json_t *event;
 
@@ -83,6 +85,7 @@ static void yab_incoming_completed(struct yab_incoming *incoming)
 		yab_incoming_enter(incoming, YAB_INCOMING_COMPLETE);
 		yab_job_end(incoming->job, NULL);
 		incoming->job = NULL;
+		yab_incoming_note(incoming, YAB_RECORD_COMPLETE);
 		yab_log_info(incoming->name, "has all its pages here");
 	}
 	event = json_pack("{s:s, s:O?, s:I, s:O?}", "event", "complete",
@@ -123,7 +126,16 @@ static void yab_incoming_demand_complete(void *arg)
 	yab_incoming_completed(incoming);
 }
 
+static void yab_incoming_worker(pid_t pid, void *arg)
+{
+	struct yab_incoming *incoming = arg;
+
+	incoming->worker = yab_process_of(pid);
+	yab_incoming_note(incoming, incoming->recorded);
+}
+
 static const struct yab_demand_ops yab_incoming_demand_ops = {
+	.worker = yab_incoming_worker,
 	.statistics = yab_incoming_statistics,
 	.lost = yab_incoming_lost,
 	.interrupted = yab_incoming_interrupted,
@@ -165,6 +177,10 @@ static void yab_incoming_vm_ready(void *arg)
 	struct yab_incoming *incoming = arg;
 	int qemu_fd, result;
 
+	if (incoming->step == YAB_INCOMING_ADOPTING) {
+		yab_incoming_go(incoming);
+		return;
+	}
 	if (incoming->step != YAB_INCOMING_STARTING || incoming->stream)
 		return;
 	incoming->stream = yab_stream_new_writer(incoming->supervisor->base,
@@ -216,9 +232,12 @@ static void yab_incoming_vm_exited(const char *why, void *arg)
 	switch (incoming->step) {
 	case YAB_INCOMING_UNDOING:
 		/* One that was not killed by us tells the reason of it all. */
-		if (!strstr(why, "signal 9"))
+		if (!strstr(why, "signal 9") && !strstr(why, YAB_CHILD_UNSEEN))
 			snprintf(incoming->error, sizeof(incoming->error), "%s", why);
 		yab_incoming_undone(incoming);
+		break;
+	case YAB_INCOMING_ADOPTING:
+		yab_incoming_committed(incoming);
 		break;
 	case YAB_INCOMING_COMMITTING:
 		if (incoming->resumed) {
@@ -261,6 +280,47 @@ static int yab_incoming_start(struct yab_incoming *incoming, char *error, size_t
 	return result;
 }
 
+int yab_incoming_page_again(struct yab_incoming *incoming)
+{
+	struct yab_supervisor *supervisor = incoming->supervisor;
+
+	incoming->demand = yab_demand_adopt(supervisor->base, incoming->name, incoming->memory,
+					    supervisor->policy, &yab_incoming_demand_ops,
+					    incoming, &incoming->worker);
+	return incoming->demand ? 0 : -1;
+}
+
+struct yab_incoming *yab_incoming_new(struct yab_supervisor *supervisor, const char *name,
+				      uint64_t memory, enum yab_incoming_step step,
+				      char *error, size_t error_size)
+{
+	struct yab_incoming *incoming = calloc(1, sizeof(*incoming));
+
+	snprintf(error, error_size, "out of memory");
+	if (!incoming)
+		return NULL;
+	incoming->supervisor = supervisor;
+	incoming->step = step;
+	incoming->memory = memory;
+	incoming->pages = memory / YAB_WIRE_PAGE_SIZE;
+	snprintf(incoming->name, sizeof(incoming->name), "%s", name);
+	incoming->deadline = evtimer_new(supervisor->base, yab_incoming_deadline, incoming);
+	if (!incoming->deadline) {
+		free(incoming);
+		return NULL;
+	}
+	LIST_INSERT_HEAD(&supervisor->incomings->all, incoming, link);
+	supervisor->incomings->count++;
+	return incoming;
+}
+
+void yab_incoming_own(struct yab_incoming *incoming, struct yab_vm *vm)
+{
+	incoming->vm = vm;
+	vm->hooks = &yab_incoming_hooks;
+	vm->hooks_arg = incoming;
+}
+
 /* What the source says of its VM fits ours. */
 static int yab_incoming_check(struct yab_vm *vm, json_t *cookie, char *error, size_t error_size)
 {
@@ -286,19 +346,24 @@ static int yab_incoming_check(struct yab_vm *vm, json_t *cookie, char *error, si
 /*
  * Makes room: the oldest session that has all its pages and whose source is not there.
  * Should that ask for it after all, "unknown" would be a lie, and its guest run twice:
- * from now on this is another process, of which no promise is expected.
+ * from now on this is another instance, of which no promise is expected.
  */
 static void yab_incomings_evict(struct yab_supervisor *supervisor)
 {
 	struct yab_incoming *incoming, *oldest = NULL;
-	uint8_t instance[YAB_WIRE_TOKEN_SIZE];
+	char error[YAB_WIRE_ERROR_MAX];
 
 	LIST_FOREACH(incoming, &supervisor->incomings->all, link)
 		if (incoming->step == YAB_INCOMING_COMPLETE && !incoming->caller)
 			oldest = incoming;
-	if (!oldest || yab_token_new(instance) < 0)
+	if (!oldest)
 		return;
-	yab_token_print(instance, supervisor->instance);
+	if (yab_journal_renew(supervisor->journal, supervisor->instance, error,
+			      sizeof(error)) < 0) {
+		yab_log_error(oldest->name, "%s", error);
+		return;
+	}
+	yab_incoming_note(oldest, YAB_RECORD_NONE);
 	yab_incoming_free(oldest);
 }
 
@@ -310,6 +375,7 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 	char error[YAB_WIRE_ERROR_MAX] = "out of memory";
 	char session[YAB_LOG_SESSION_SIZE];
 	struct yab_incoming *incoming;
+	struct yab_vm *vm;
 
 	if (incomings->count >= YAB_INCOMINGS_MAX)
 		yab_incomings_evict(supervisor);
@@ -318,55 +384,49 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 				"too many sessions that no source has confirmed");
 		return;
 	}
-	incoming = calloc(1, sizeof(*incoming));
-	if (!incoming || yab_token_new(incoming->token) < 0 ||
-	    yab_token_new(incoming->route) < 0)
-		goto err_incoming;
-	incoming->supervisor = supervisor;
-	yab_token_print(incoming->token, incoming->token_text);
-	incoming->deadline = evtimer_new(supervisor->base, yab_incoming_deadline, incoming);
-	if (!incoming->deadline)
-		goto err_incoming;
-	incoming->vm = yab_vms_add(supervisor->vms, name ? name : "", YAB_VM_INCOMING, error,
-				   sizeof(error));
-	if (!incoming->vm)
-		goto err_deadline;
-	if (yab_incoming_check(incoming->vm, cookie, error, sizeof(error)) < 0)
+	vm = yab_vms_add(supervisor->vms, name ? name : "", YAB_VM_INCOMING, error, sizeof(error));
+	if (!vm)
+		goto err;
+	if (yab_incoming_check(vm, cookie, error, sizeof(error)) < 0)
 		goto err_vm;
-	snprintf(incoming->name, sizeof(incoming->name), "%s", incoming->vm->name);
-	incoming->pages = incoming->vm->pages;
+	incoming = yab_incoming_new(supervisor, vm->name, vm->description->memory,
+				    YAB_INCOMING_STARTING, error, sizeof(error));
+	if (!incoming)
+		goto err_vm;
+	if (yab_token_new(incoming->token) < 0 || yab_token_new(incoming->route) < 0)
+		goto err_incoming;
+	yab_token_print(incoming->token, incoming->token_text);
+	snprintf(incoming->peer, sizeof(incoming->peer), "%s", yab_caller_name(caller));
 	incoming->job = yab_job_start(supervisor->jobs, incoming->name, YAB_JOB_INCOMING,
-				      yab_caller_name(caller), incoming->pages);
+				      incoming->peer, incoming->pages);
 	if (!incoming->job) {
 		if (errno == EBUSY)
 			snprintf(error, sizeof(error), "VM %s is still in another migration here",
 				 incoming->name);
-		goto err_vm;
+		goto err_incoming;
 	}
 	yab_job_enter(incoming->job, YAB_JOB_PREPARE);
 	incoming->caller = caller;
 	yab_caller_bind(caller, incoming);
-	incoming->vm->hooks = &yab_incoming_hooks;
-	incoming->vm->hooks_arg = incoming;
-	LIST_INSERT_HEAD(&incomings->all, incoming, link);
-	incomings->count++;
+	yab_incoming_own(incoming, vm);
 	yab_log_session_name(session);
 	yab_log_session_begin(&incoming->session, incoming->name, session);
 	yab_job_set_session(incoming->job, yab_log_session_of(incoming->name));
-	yab_log_info(incoming->name, "arrives from %s", yab_caller_name(caller));
+	yab_log_info(incoming->name, "arrives from %s", incoming->peer);
 	yab_incoming_arm(incoming, YAB_INCOMING_START_SECONDS * 1000);
-	if (yab_incoming_start(incoming, error, sizeof(error)) < 0)
+	/* Before there is anything that would have to be undone. */
+	if (yab_incoming_promise(incoming, YAB_RECORD_ARRIVING, error, sizeof(error)) < 0 ||
+	    yab_incoming_start(incoming, error, sizeof(error)) < 0)
 		yab_incoming_undo(incoming, error);
 	else
 		yab_incoming_limit(incoming, json_object_get(cookie, "bandwidth"));
 	return;
 
-err_vm:
-	yab_vm_remove(incoming->vm);
-err_deadline:
-	event_free(incoming->deadline);
 err_incoming:
-	free(incoming);
+	yab_incoming_free(incoming);
+err_vm:
+	yab_vm_remove(vm);
+err:
 	yab_caller_fail(caller, error);
 }
 
@@ -390,6 +450,7 @@ static void yab_incoming_committed(struct yab_incoming *incoming)
 	const char *name = incoming->attaching ? "attach" : "finish";
 
 	yab_incoming_enter(incoming, YAB_INCOMING_PULLING);
+	yab_incoming_note(incoming, YAB_RECORD_ARRIVED);
 	yab_job_switched(incoming->job, -1);
 	incoming->vm = NULL;
 	vm->hooks = NULL;
@@ -433,11 +494,30 @@ static void yab_incoming_continued(json_t *results, const char *error, void *arg
 		yab_qemu_kill(incoming->vm->qemu);
 }
 
-void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie)
+/* It is on the disk that the guest is ours; now QEMU hears of it. */
+static void yab_incoming_go(struct yab_incoming *incoming)
 {
 	static const struct yab_qmp_step go = { .command = "cont", .fd = -1 };
+	struct yab_qmp *qmp = yab_vm_qmp(incoming->vm);
+
+	if (!incoming->runs) {
+		yab_incoming_committed(incoming);
+		return;
+	}
+	/* QEMU may touch pages before it answers. */
+	yab_demand_persist(incoming->demand);
+	if (qmp && !yab_qmp_run(qmp, &go, 1, yab_incoming_continued, incoming))
+		yab_incoming_enter(incoming, YAB_INCOMING_COMMITTING);
+	else if (yab_incoming_revocable(incoming))
+		yab_incoming_undo(incoming, "QEMU's monitor cannot be asked");
+	else
+		yab_log_error(incoming->name, "QEMU's monitor cannot be asked: restart yabusamed");
+}
+
+void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie)
+{
 	json_int_t pages = json_integer_value(json_object_get(cookie, "pages"));
-	struct yab_qmp *qmp;
+	char error[YAB_WIRE_ERROR_MAX];
 
 	if (yab_incoming_is_committed(incoming) || incoming->step == YAB_INCOMING_COMMITTING)
 		return;
@@ -450,24 +530,25 @@ void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie)
 		return;
 	}
 	yab_job_enter(incoming->job, YAB_JOB_FINISH);
-	if (json_is_true(json_object_get(cookie, "paused"))) {
-		yab_incoming_committed(incoming);
+	incoming->runs = !json_is_true(json_object_get(cookie, "paused"));
+	if (yab_incoming_promise(incoming, YAB_RECORD_COMMITTED, error, sizeof(error)) < 0) {
+		yab_incoming_undo(incoming, error);
 		return;
 	}
-	qmp = yab_vm_qmp(incoming->vm);
-	yab_incoming_enter(incoming, YAB_INCOMING_COMMITTING);
-	/* QEMU may touch pages before it answers. */
-	yab_demand_persist(incoming->demand);
-	if (!qmp || yab_qmp_run(qmp, &go, 1, yab_incoming_continued, incoming) < 0)
-		yab_incoming_undo(incoming, "QEMU's monitor cannot be asked");
+	yab_incoming_go(incoming);
 }
 
 void yab_incoming_limit(struct yab_incoming *incoming, json_t *bandwidth)
 {
 	const json_int_t value = json_integer_value(bandwidth);
 
-	if (incoming->demand && value >= 0)
-		yab_demand_limit(incoming->demand, (uint64_t)value);
+	if (!incoming->demand || value < 0)
+		return;
+	yab_demand_limit(incoming->demand, (uint64_t)value);
+	if (incoming->bandwidth == (uint64_t)value)
+		return;
+	incoming->bandwidth = (uint64_t)value;
+	yab_incoming_note(incoming, incoming->recorded);
 }
 
 int yab_incomings_limit(struct yab_incomings *incomings, const char *name, json_t *bandwidth)
@@ -504,6 +585,7 @@ void yab_incoming_confirmed(struct yab_incoming *incoming)
 		return;
 	}
 	yab_log_debug(incoming->name, "the source has confirmed");
+	yab_incoming_note(incoming, YAB_RECORD_NONE);
 	yab_caller_finish(caller);
 	yab_incoming_free(incoming);
 }
@@ -619,6 +701,9 @@ void yab_incomings_free(struct yab_incomings *incomings)
 	if (!incomings)
 		return;
 	while ((incoming = LIST_FIRST(&incomings->all))) {
+		if (incoming->step == YAB_INCOMING_PULLING)
+			yab_log_info(incoming->name,
+				     "its missing pages come without this daemon, as long as there are connections; the rest when yabusamed is started again");
 		if (incoming->vm)
 			incoming->vm->hooks = NULL;
 		if (incoming->caller)
@@ -649,6 +734,7 @@ bool yab_incomings_give_up(struct yab_incomings *incomings)
 			yab_incoming_undo(incoming, "yabusamed on the destination is ending");
 	}
 	LIST_FOREACH(incoming, &incomings->all, link)
-		left |= incoming->step != YAB_INCOMING_COMPLETE;
+		left |= incoming->step == YAB_INCOMING_UNDOING ||
+			incoming->step == YAB_INCOMING_COMMITTING;
 	return left;
 }

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "clock.h"
 
@@ -15,6 +16,7 @@ static const unsigned int yab_incoming_allowed[YAB_INCOMING_STEPS] = {
 	[YAB_INCOMING_LOADED] = YAB_INCOMING_TO(COMMITTING) | YAB_INCOMING_TO(PULLING) |
 				YAB_INCOMING_TO(UNDOING),
 	[YAB_INCOMING_COMMITTING] = YAB_INCOMING_TO(PULLING) | YAB_INCOMING_TO(UNDOING),
+	[YAB_INCOMING_ADOPTING] = YAB_INCOMING_TO(COMMITTING) | YAB_INCOMING_TO(PULLING),
 	[YAB_INCOMING_PULLING] = YAB_INCOMING_TO(COMPLETE),
 };
 
@@ -23,6 +25,7 @@ static const char * const yab_incoming_names[YAB_INCOMING_STEPS] = {
 	[YAB_INCOMING_PREPARED] = "prepared",
 	[YAB_INCOMING_LOADED] = "loaded",
 	[YAB_INCOMING_COMMITTING] = "committing",
+	[YAB_INCOMING_ADOPTING] = "adopting",
 	[YAB_INCOMING_PULLING] = "pulling",
 	[YAB_INCOMING_COMPLETE] = "complete",
 	[YAB_INCOMING_UNDOING] = "undoing",
@@ -54,13 +57,63 @@ bool yab_incoming_is_committed(const struct yab_incoming *incoming)
 	       incoming->step == YAB_INCOMING_COMPLETE;
 }
 
+static void yab_incoming_describe(const struct yab_incoming *incoming,
+				  enum yab_record_state state,
+				  struct yab_record_migration *migration)
+{
+	memset(migration, 0, sizeof(*migration));
+	migration->state = state;
+	memcpy(migration->token, incoming->token_text, sizeof(migration->token));
+	yab_token_print(incoming->route, migration->route);
+	memcpy(migration->instance, incoming->supervisor->instance, sizeof(migration->instance));
+	memcpy(migration->session, incoming->session.name, sizeof(migration->session));
+	memcpy(migration->peer, incoming->peer, sizeof(migration->peer));
+	migration->running = incoming->runs;
+	migration->bandwidth = incoming->bandwidth;
+	migration->worker = incoming->worker;
+}
+
+int yab_incoming_promise(struct yab_incoming *incoming, enum yab_record_state state, char *error,
+			 size_t error_size)
+{
+	struct yab_record_migration migration;
+
+	yab_incoming_describe(incoming, state, &migration);
+	if (yab_journal_promise_migration(incoming->supervisor->journal, incoming->name,
+					  incoming->memory, &migration, error, error_size) < 0)
+		return -1;
+	incoming->recorded = state;
+	return 0;
+}
+
+void yab_incoming_note(struct yab_incoming *incoming, enum yab_record_state state)
+{
+	struct yab_journal *journal = incoming->supervisor->journal;
+	struct yab_record_migration migration;
+
+	if (incoming->recorded == YAB_RECORD_NONE)
+		return;
+	yab_incoming_describe(incoming, state, &migration);
+	if (state == YAB_RECORD_COMPLETE)
+		yab_journal_keep(journal, incoming->name, incoming->memory, &migration);
+	else if (incoming->recorded == YAB_RECORD_COMPLETE)
+		yab_journal_forget(journal, migration.route);
+	else
+		yab_journal_note(journal, incoming->name, incoming->memory, &migration);
+	incoming->recorded = state;
+}
+
 void yab_incoming_free(struct yab_incoming *incoming)
 {
+	const bool goes_on = incoming->step == YAB_INCOMING_COMMITTING ||
+			     incoming->step == YAB_INCOMING_ADOPTING ||
+			     incoming->step == YAB_INCOMING_PULLING;
+
 	LIST_REMOVE(incoming, link);
 	incoming->supervisor->incomings->count--;
 	yab_stream_free(incoming->stream);
 	/* Where a guest waits for pages it is the daemon that ends: its worker goes on. */
-	yab_demand_free(incoming->demand, incoming->step == YAB_INCOMING_PULLING);
+	yab_demand_free(incoming->demand, goes_on);
 	json_decref(incoming->statistics);
 	event_free(incoming->deadline);
 	yab_log_session_end(&incoming->session);
@@ -78,6 +131,7 @@ void yab_incoming_undone(struct yab_incoming *incoming)
 		vm->hooks = NULL;
 		yab_vm_remove(vm);
 	}
+	yab_incoming_note(incoming, YAB_RECORD_NONE);
 	yab_log_warn(incoming->name, "did not arrive: %s", incoming->error);
 	if (incoming->job)
 		yab_job_end(incoming->job, incoming->error);

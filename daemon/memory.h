@@ -1,17 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A region's memory file, written to by system calls: a store into a mapping of it that
- * finds no memory would be a signal, not an error.
+ * A region's memory file. It is written to by system calls: a store into a mapping of it
+ * that finds no memory would be a signal, not an error.
  */
 #ifndef YAB_DAEMON_MEMORY_H
 #define YAB_DAEMON_MEMORY_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* All of @bytes to byte @at. 0, or -1 with errno, and a part may be written then. */
 int yab_memory_write(int fd, const void *bytes, size_t size, uint64_t at);
 /* Makes @count pages a hole. 0, or -1 with errno. */
 int yab_memory_punch(int fd, uint64_t page, uint64_t count);
+
+/* Before the VM's name, in the name of the memory file. */
+#define YAB_MEMORY_LABEL	"yabusame:"
+
+/*
+ * The memory file of @size bytes of the VM @name, which the process @pid has open or maps:
+ * opened anew, for reading and writing; or -1 with errno.
+ */
+int yab_memory_find(pid_t pid, const char *name, uint64_t size);
 
 #endif /* YAB_DAEMON_MEMORY_H */

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "address.h"
 #include "security.h"
@@ -23,8 +24,10 @@
 
 struct yab_supply;
 
-/* No callback comes from within a call. */
+/* No callback but worker() comes from within a call. */
 struct yab_supply_ops {
+	/* There is this one; it knows nothing yet, and leaves when we end. */
+	void (*worker)(pid_t pid, void *arg);
 	void (*linked)(void *arg);	/* all connections are open, first time */
 	/* As worker.h lists them, over all workers that there were. Borrowed. */
 	void (*statistics)(json_t *statistics, void *arg);
@@ -32,17 +35,30 @@ struct yab_supply_ops {
 	void (*failed)(const char *error, void *arg);
 };
 
-/*
- * Borrows @memory_fd and @security. @bulks connections for the sweep, 1 to
- * YAB_WIRE_BULKS_MAX. NULL with one line in @error.
- */
-struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dns, const char *vm,
-				  int memory_fd, uint64_t pages, const struct yab_address *address,
-				  const struct yab_security *security,
-				  const uint8_t route[YAB_WIRE_TOKEN_SIZE],
-				  const uint8_t token[YAB_WIRE_TOKEN_SIZE], unsigned int bulks,
+/* Copied, but for @memory_fd and @security, which are borrowed. */
+struct yab_supply_terms {
+	struct event_base *base;
+	struct evdns_base *dns;
+	const char *vm;
+	int memory_fd;
+	uint64_t pages;
+	const struct yab_address *address;
+	const struct yab_security *security;
+	const uint8_t *route;
+	const uint8_t *token;
+	unsigned int bulks;		/* for the sweep, 1 to YAB_WIRE_BULKS_MAX */
+};
+
+/* NULL with one line in @error. */
+struct yab_supply *yab_supply_new(const struct yab_supply_terms *terms,
 				  const struct yab_supply_ops *ops, void *arg, char *error,
 				  size_t error_size);
+/*
+ * Goes on where another supervisor has ended: it serves and is persistent from the first
+ * moment, and linked() does not come. NULL without memory.
+ */
+struct yab_supply *yab_supply_resume(const struct yab_supply_terms *terms,
+				     const struct yab_supply_ops *ops, void *arg);
 /*
  * A worker that serves goes on by itself if @goes_on, as long as it has connections. Else
  * nobody needs its pages any more, and the connections end without a warning.
