@@ -87,6 +87,7 @@ lint: ## style and static checks
 
 install: daemon ## into $(DESTDIR)$(PREFIX), and the module's source for DKMS
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(BUILD)/bin/yabusamed
+	install -d -m 0700 $(DESTDIR)/var/lib/yabusame
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/bin/yabctl
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/include/linux include/uapi/linux/yabusame.h
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/yabctl.1

@@ -13,7 +13,7 @@
 #include "log.h"
 
 struct yab_child {
-	pid_t pid;
+	pid_t pid;		/* 0: adopted, somebody else's to reap */
 	int pidfd;
 	struct event *exited;
 	struct event *deadline;
@@ -35,14 +35,14 @@ static void yab_child_exited(evutil_socket_t fd, short what, void *arg)
 	struct yab_child *child = arg;
 	yab_child_cb cb = child->cb;
 	void *cb_arg = child->arg;
-	int status = 0;
+	int status = YAB_CHILD_STATUS_UNKNOWN;
 
 	(void)fd;
 	(void)what;
-	if (!waitpid(child->pid, &status, WNOHANG))
+	if (child->pid && !waitpid(child->pid, &status, WNOHANG))
 		return;
 	/* Here, since whoever lost the process before its end looks at no status. */
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+	if (status != YAB_CHILD_STATUS_UNKNOWN && WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
 		yab_log_error(NULL,
 			      "process %ld was killed by signal %d (%s): it tried what its sandbox forbids, by a bug or because the other host attacks; the kernel's log has the call",
 			      (long)child->pid, SIGSYS, strsignal(SIGSYS));
@@ -58,24 +58,22 @@ static void yab_child_overdue(evutil_socket_t fd, short what, void *arg)
 	yab_child_kill(arg);
 }
 
-struct yab_child *yab_child_watch(struct event_base *base, pid_t pid, yab_child_cb cb, void *arg)
+/* Takes @pidfd over. */
+static struct yab_child *yab_child_new(struct event_base *base, pid_t pid, int pidfd,
+				       yab_child_cb cb, void *arg)
 {
 	struct yab_child *child = calloc(1, sizeof(*child));
-	int error;
 
 	if (!child)
-		goto err_kill;
+		goto err_pidfd;
 	child->pid = pid;
 	child->cb = cb;
 	child->arg = arg;
-	child->pidfd = pidfd_open(pid, 0);
-	if (child->pidfd < 0)
-		goto err_free;
-	errno = ENOMEM;
+	child->pidfd = pidfd;
 	child->exited = event_new(base, child->pidfd, EV_READ | EV_PERSIST, yab_child_exited,
 				  child);
 	if (!child->exited)
-		goto err_pidfd;
+		goto err_child;
 	/* Made now: disowning must not be able to fail. */
 	child->deadline = evtimer_new(base, yab_child_overdue, child);
 	if (!child->deadline || event_add(child->exited, NULL) < 0)
@@ -86,13 +84,24 @@ err_events:
 	if (child->deadline)
 		event_free(child->deadline);
 	event_free(child->exited);
-err_pidfd:
-	error = errno;
-	close(child->pidfd);
-	errno = error;
-err_free:
+err_child:
 	free(child);
-err_kill:
+err_pidfd:
+	close(pidfd);
+	errno = ENOMEM;
+	return NULL;
+}
+
+struct yab_child *yab_child_watch(struct event_base *base, pid_t pid, yab_child_cb cb, void *arg)
+{
+	struct yab_child *child = NULL;
+	int error, pidfd;
+
+	pidfd = pidfd_open(pid, 0);
+	if (pidfd >= 0)
+		child = yab_child_new(base, pid, pidfd, cb, arg);
+	if (child)
+		return child;
 	error = errno;
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
@@ -100,9 +109,12 @@ err_kill:
 	return NULL;
 }
 
-pid_t yab_child_pid(const struct yab_child *child)
+struct yab_child *yab_child_adopt(struct event_base *base, const struct yab_process *process,
+				  yab_child_cb cb, void *arg)
 {
-	return child->pid;
+	const int pidfd = yab_process_open(process);
+
+	return pidfd < 0 ? NULL : yab_child_new(base, 0, pidfd, cb, arg);
 }
 
 /* The pidfd names this process even if its number was used again. */
@@ -127,7 +139,9 @@ void yab_child_leave(struct yab_child *child)
 
 void yab_child_describe(int status, char *text, size_t size)
 {
-	if (WIFSIGNALED(status))
+	if (status == YAB_CHILD_STATUS_UNKNOWN)
+		snprintf(text, size, YAB_CHILD_UNSEEN);
+	else if (WIFSIGNALED(status))
 		snprintf(text, size, "was killed by signal %d (%s)", WTERMSIG(status),
 			 strsignal(WTERMSIG(status)));
 	else

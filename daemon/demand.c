@@ -215,6 +215,7 @@ static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_
 	demand->child = yab_child_watch(demand->base, pid, yab_demand_exited, demand);
 	if (!demand->child)
 		return -1;
+	demand->ops->worker(pid, demand->arg);
 	/*
 	 * Until the guest is here the sweep would only be in the way of the device state, and
 	 * of the pages that loading it waits for, while the guest is stopped.
@@ -275,19 +276,19 @@ static void yab_demand_drop_worker(struct yab_demand *demand, bool goes_on)
 	demand->child = NULL;
 }
 
-struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint64_t size,
-				  const char *policy, enum yab_codec_kind codec,
-				  const struct yab_demand_ops *ops, void *arg, int *memory_fd,
-				  char *error, size_t error_size)
+/* Without a worker; NULL without memory. */
+static struct yab_demand *yab_demand_alloc(struct event_base *base, const char *vm, uint64_t size,
+					   const char *policy, enum yab_codec_kind codec,
+					   const struct yab_demand_ops *ops, void *arg)
 {
 	struct yab_demand *demand = calloc(1, sizeof(*demand));
-	int pager_fd;
 
-	if (demand)
-		demand->restart = evtimer_new(base, yab_demand_restart, demand);
-	if (!demand || !demand->restart) {
-		snprintf(error, error_size, "out of memory");
-		goto err_demand;
+	if (!demand)
+		return NULL;
+	demand->restart = evtimer_new(base, yab_demand_restart, demand);
+	if (!demand->restart) {
+		free(demand);
+		return NULL;
 	}
 	demand->base = base;
 	demand->pages = size / YAB_WIRE_PAGE_SIZE;
@@ -298,6 +299,21 @@ struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint6
 	demand->codec = codec;
 	demand->retry_ms = YAB_DEMAND_RETRY_MIN_MS;
 	snprintf(demand->vm, sizeof(demand->vm), "%s", vm);
+	return demand;
+}
+
+struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint64_t size,
+				  const char *policy, enum yab_codec_kind codec,
+				  const struct yab_demand_ops *ops, void *arg, int *memory_fd,
+				  char *error, size_t error_size)
+{
+	struct yab_demand *demand = yab_demand_alloc(base, vm, size, policy, codec, ops, arg);
+	int pager_fd;
+
+	if (!demand) {
+		snprintf(error, error_size, "out of memory");
+		return NULL;
+	}
 	*memory_fd = yab_region_memory(vm, size);
 	if (*memory_fd < 0) {
 		snprintf(error, error_size, "cannot make the memory of VM %s: %s", vm,
@@ -319,15 +335,29 @@ struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint6
 
 err_pager:
 	close(pager_fd);
-	yab_demand_drop_worker(demand, false);
 err_memory:
 	close(*memory_fd);
 	*memory_fd = -1;
 err_demand:
-	if (demand && demand->restart)
-		event_free(demand->restart);
-	free(demand);
+	yab_demand_free(demand, false);
 	return NULL;
+}
+
+struct yab_demand *yab_demand_adopt(struct event_base *base, const char *vm, uint64_t size,
+				    const char *policy, enum yab_codec_kind codec,
+				    const struct yab_demand_ops *ops, void *arg,
+				    const struct yab_process *worker)
+{
+	struct yab_demand *demand = yab_demand_alloc(base, vm, size, policy, codec, ops, arg);
+
+	if (!demand)
+		return NULL;
+	demand->state = YAB_DEMAND_REAPING;
+	/* One that cannot be ended is in the way until it has nothing left to do. */
+	demand->child = yab_child_adopt(base, worker, yab_demand_exited, demand);
+	if (demand->child)
+		yab_child_kill(demand->child);
+	return demand;
 }
 
 void yab_demand_free(struct yab_demand *demand, bool goes_on)

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "codec.h"
+#include "process.h"
 #include "security.h"
 #include "wire.h"
 #include "worker.h"
@@ -24,11 +25,16 @@
 struct yab_demand;
 
 /*
- * A callback may come from within yab_demand_sweep(), never from another call. The
+ * A callback may come from within yab_demand_sweep(), only worker() from another call. The
  * demand may be freed from within interrupted() and ended() only, and from interrupted()
  * only before yab_demand_persist().
  */
 struct yab_demand_ops {
+	/*
+	 * There is this one; it knows nothing yet, and leaves when we end. This may come from
+	 * within yab_demand_new().
+	 */
+	void (*worker)(pid_t pid, void *arg);
 	/* As worker.h lists them, over all workers that there were. Borrowed. */
 	void (*statistics)(json_t *statistics, void *arg);
 	/* A connection is there. */
@@ -58,6 +64,14 @@ struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint6
 				  const char *policy, enum yab_codec_kind codec,
 				  const struct yab_demand_ops *ops, void *arg, int *memory_fd,
 				  char *error, size_t error_size);
+/*
+ * Goes on where another supervisor has ended: its @worker (pid 0: not known) is killed, and
+ * another one attaches to the region after yab_demand_persist(). NULL without memory.
+ */
+struct yab_demand *yab_demand_adopt(struct event_base *base, const char *vm, uint64_t size,
+				    const char *policy, enum yab_codec_kind codec,
+				    const struct yab_demand_ops *ops, void *arg,
+				    const struct yab_process *worker);
 /*
  * Without ops. A worker whose region is not complete goes on by itself if @goes_on, as
  * long as it has connections.

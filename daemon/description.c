@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,6 +193,16 @@ static int yab_description_keys(json_t *root, const char *file, char *error, siz
 	return 0;
 }
 
+static void yab_description_identify(const char *text, size_t length,
+				     char identity[YAB_DESCRIPTION_IDENTITY_SIZE])
+{
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+
+	SHA256((const unsigned char *)text, length, digest);
+	for (size_t i = 0; i < sizeof(digest); i++)
+		sprintf(identity + 2 * i, "%02x", digest[i]);
+}
+
 struct yab_description *yab_description_parse(const char *text, size_t length, const char *file,
 					      const char *name, char *error, size_t error_size)
 {
@@ -226,6 +237,7 @@ struct yab_description *yab_description_parse(const char *text, size_t length, c
 		goto err_root;
 	}
 	snprintf(description->name, sizeof(description->name), "%s", name);
+	yab_description_identify(text, length, description->identity);
 
 	value = json_string_value(json_object_get(root, "memory"));
 	if (yab_description_size(value, &description->memory) < 0) {
@@ -306,6 +318,24 @@ err_text:
 	free(text);
 err_close:
 	close(fd);
+	return description;
+}
+
+struct yab_description *yab_description_known(const char *name, uint64_t memory,
+					      const char *identity)
+{
+	struct yab_description *description = calloc(1, sizeof(*description));
+
+	if (!description)
+		return NULL;
+	description->command = calloc(1, sizeof(*description->command));
+	if (!description->command) {
+		free(description);
+		return NULL;
+	}
+	snprintf(description->name, sizeof(description->name), "%s", name);
+	snprintf(description->identity, sizeof(description->identity), "%s", identity);
+	description->memory = memory;
 	return description;
 }
 

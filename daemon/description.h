@@ -12,8 +12,12 @@
 
 #include <linux/yabusame.h>
 
+/* SHA-256 of the file's text, in hexadecimal digits. */
+#define YAB_DESCRIPTION_IDENTITY_SIZE	65
+
 struct yab_description {
 	char name[YAB_NAME_SIZE];
+	char identity[YAB_DESCRIPTION_IDENTITY_SIZE];
 	uint64_t memory;	/* bytes, a multiple of YAB_WIRE_PAGE_SIZE */
 	char **command;		/* with placeholders, ended by NULL */
 };
@@ -39,6 +43,9 @@ struct yab_description *yab_description_load(const char *folder, const char *nam
 /* The same from @text; @file is for messages. */
 struct yab_description *yab_description_parse(const char *text, size_t length, const char *file,
 					      const char *name, char *error, size_t error_size);
+/* One of which only this is known any more: it has no command. NULL without memory. */
+struct yab_description *yab_description_known(const char *name, uint64_t memory,
+					      const char *identity);
 void yab_description_free(struct yab_description *description);
 
 /* The command with its placeholders replaced, ended by NULL; NULL with errno. */

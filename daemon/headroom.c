@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "headroom.h"
 
-#include <inttypes.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -54,6 +53,7 @@ static uint64_t yab_headroom_host(const char *path, const char *name, uint64_t u
 static bool yab_headroom_number(const char *group, const char *name, uint64_t *number)
 {
 	char path[PATH_MAX], line[YAB_HEADROOM_LINE];
+	unsigned long long value = UINT64_MAX;
 	bool found = false;
 	FILE *file;
 
@@ -63,8 +63,8 @@ static bool yab_headroom_number(const char *group, const char *name, uint64_t *n
 	if (!file)
 		return false;
 	if (fgets(line, sizeof(line), file)) {
-		*number = UINT64_MAX;
-		found = !strcmp(line, "max\n") || sscanf(line, "%" SCNu64, number) == 1;
+		found = !strcmp(line, "max\n") || sscanf(line, "%llu", &value) == 1;
+		*number = value;
 	}
 	fclose(file);
 	return found;

@@ -1,25 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "incoming.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <unistd.h>
 
 #include "capabilities.h"
-#include "clock.h"
-#include "demand.h"
+#include "child.h"
 #include "handshake.h"
 #include "headroom.h"
 #include "hints.h"
-#include "log.h"
+#include "incoming_state.h"
 #include "outage.h"
 #include "region.h"
-#include "stream.h"
-#include "token.h"
 
 #define YAB_INCOMING_START_SECONDS	60	/* until QEMU waits for device state */
 #define YAB_INCOMING_STALL_SECONDS	300	/* without a byte of it, or a call */
@@ -28,168 +23,12 @@
 /* Sessions that no source has confirmed; more are refused. */
 #define YAB_INCOMINGS_MAX		1024
 
-enum yab_incoming_step {
-	YAB_INCOMING_STARTING,		/* QEMU starts */
-	YAB_INCOMING_PREPARED,		/* it waits for device state, or loads it */
-	YAB_INCOMING_LOADED,		/* it could run */
-	YAB_INCOMING_COMMITTING,	/* it was told to run */
-	YAB_INCOMING_PULLING,		/* committed; pages are missing */
-	YAB_INCOMING_COMPLETE,		/* every page is here; kept for the source */
-	YAB_INCOMING_UNDOING,
-	YAB_INCOMING_GONE,		/* committed, but the guest is no more; kept, too */
-	YAB_INCOMING_STEPS,
-};
-
-#define YAB_INCOMING_TO(step)	(1U << YAB_INCOMING_##step)
-
-static const unsigned int yab_incoming_allowed[YAB_INCOMING_STEPS] = {
-	[YAB_INCOMING_STARTING] = YAB_INCOMING_TO(PREPARED) | YAB_INCOMING_TO(UNDOING),
-	[YAB_INCOMING_PREPARED] = YAB_INCOMING_TO(LOADED) | YAB_INCOMING_TO(UNDOING),
-	[YAB_INCOMING_LOADED] = YAB_INCOMING_TO(COMMITTING) | YAB_INCOMING_TO(PULLING) |
-				YAB_INCOMING_TO(UNDOING),
-	[YAB_INCOMING_COMMITTING] = YAB_INCOMING_TO(PULLING) | YAB_INCOMING_TO(UNDOING),
-	[YAB_INCOMING_PULLING] = YAB_INCOMING_TO(COMPLETE) | YAB_INCOMING_TO(GONE),
-};
-
-static const char * const yab_incoming_names[YAB_INCOMING_STEPS] = {
-	[YAB_INCOMING_STARTING] = "starting",
-	[YAB_INCOMING_PREPARED] = "prepared",
-	[YAB_INCOMING_LOADED] = "loaded",
-	[YAB_INCOMING_COMMITTING] = "committing",
-	[YAB_INCOMING_PULLING] = "pulling",
-	[YAB_INCOMING_COMPLETE] = "complete",
-	[YAB_INCOMING_UNDOING] = "undoing",
-	[YAB_INCOMING_GONE] = "gone",
-};
-
-struct yab_incoming {
-	LIST_ENTRY(yab_incoming) link;
-	struct yab_supervisor *supervisor;
-	char name[YAB_NAME_SIZE];
-	enum yab_incoming_step step;
-	uint8_t route[YAB_WIRE_TOKEN_SIZE];	/* finds it; no secret */
-	uint8_t token[YAB_WIRE_TOKEN_SIZE];
-	char token_text[YAB_TOKEN_TEXT_SIZE];
-	struct yab_log_session session;
-	uint64_t pages;
-	enum yab_codec_kind codec;	/* of the packs that may come */
-	struct yab_caller *caller;	/* NULL while there is no control connection */
-	struct event *deadline;
-	struct yab_vm *vm;		/* ours until the commit, then NULL */
-	struct yab_job *job;		/* until its end, then NULL */
-
-	struct yab_outage outage;	/* from the commit on */
-
-	struct yab_demand *demand;	/* the page service, until it is of no use */
-	json_t *statistics;		/* the last ones */
-	bool complete;			/* said so, perhaps before the commit */
-
-	struct yab_stream *stream;
-	uint64_t bytes_seen;
-	bool resumed;			/* QEMU said RESUME: the guest has run */
-	bool failed;			/* QEMU said that loading failed; it will end */
-
-	/* While undoing; the error also when the guest is gone. */
-	char error[YAB_WIRE_ERROR_MAX];
-	bool aborted;			/* the caller waits for the answer to its abort */
-	bool attaching;			/* the caller waits for the answer to its attach */
-};
-
-struct yab_incomings {
-	LIST_HEAD(, yab_incoming) all;
-	unsigned int count;
-	struct yab_complaints *complaints;
-};
-
-static void yab_incoming_undo(struct yab_incoming *incoming, const char *error);
 static void yab_incoming_committed(struct yab_incoming *incoming);
-
-static void yab_incoming_enter(struct yab_incoming *incoming, enum yab_incoming_step step)
-{
-	assert(yab_incoming_allowed[incoming->step] & 1U << step);
-	yab_log_debug(incoming->name, "arriving: %s", yab_incoming_names[step]);
-	incoming->step = step;
-	evtimer_del(incoming->deadline);
-}
-
-static void yab_incoming_arm(struct yab_incoming *incoming, int milliseconds)
-{
-	const struct timeval patience = yab_clock_pause((uint64_t)milliseconds);
-
-	evtimer_add(incoming->deadline, &patience);
-}
-
-/* Everything can still be undone: the guest never ran here. */
-static bool yab_incoming_revocable(const struct yab_incoming *incoming)
-{
-	return incoming->step < YAB_INCOMING_COMMITTING;
-}
-
-static bool yab_incoming_is_committed(const struct yab_incoming *incoming)
-{
-	return incoming->step == YAB_INCOMING_PULLING ||
-	       incoming->step == YAB_INCOMING_COMPLETE;
-}
+static void yab_incoming_go(struct yab_incoming *incoming);
 
 const uint8_t *yab_incoming_token(const struct yab_incoming *incoming)
 {
 	return incoming->token;
-}
-
-static void yab_incoming_free(struct yab_incoming *incoming)
-{
-	LIST_REMOVE(incoming, link);
-	incoming->supervisor->incomings->count--;
-	yab_stream_free(incoming->stream);
-	/* Where a guest waits for pages it is the daemon that ends: its worker goes on. */
-	yab_demand_free(incoming->demand, incoming->step == YAB_INCOMING_PULLING);
-	json_decref(incoming->statistics);
-	event_free(incoming->deadline);
-	yab_log_session_end(&incoming->session);
-	free(incoming);
-}
-
-/* Nothing is left of it on this host: now the source may be told. */
-static void yab_incoming_undone(struct yab_incoming *incoming)
-{
-	struct yab_caller *caller = incoming->caller;
-	struct yab_vm *vm = incoming->vm;
-
-	if ((vm && vm->qemu) || (incoming->demand && !yab_demand_is_gone(incoming->demand)))
-		return;
-	if (vm) {
-		vm->hooks = NULL;
-		yab_vm_remove(vm);
-	}
-	yab_log_warn(incoming->name, "did not arrive: %s", incoming->error);
-	if (incoming->job)
-		yab_job_end(incoming->job, incoming->error);
-	if (caller)
-		yab_caller_bind(caller, NULL);
-	if (caller && incoming->aborted)
-		yab_caller_reply(caller, json_pack("{s:s}", "reply", "abort"));
-	else if (caller && incoming->attaching)
-		yab_caller_reply(caller, json_pack("{s:s, s:s}", "reply", "attach", "state",
-						   "unknown"));
-	else if (caller)
-		yab_caller_fail(caller, incoming->error);
-	yab_incoming_free(incoming);
-}
-
-/* Ends QEMU and the worker (the region goes with them), then yab_incoming_undone(). */
-static void yab_incoming_undo(struct yab_incoming *incoming, const char *error)
-{
-	if (incoming->step == YAB_INCOMING_UNDOING)
-		return;
-	snprintf(incoming->error, sizeof(incoming->error), "%s", error);
-	yab_incoming_enter(incoming, YAB_INCOMING_UNDOING);
-	yab_stream_free(incoming->stream);
-	incoming->stream = NULL;
-	if (incoming->vm && incoming->vm->qemu)
-		yab_qemu_kill(incoming->vm->qemu);
-	if (incoming->demand)
-		yab_demand_kill(incoming->demand);
-	yab_incoming_undone(incoming);
 }
 
 static void yab_incoming_deadline(evutil_socket_t fd, short what, void *arg)
@@ -216,14 +55,6 @@ static void yab_incoming_deadline(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-static void yab_incoming_event(struct yab_incoming *incoming, json_t *event)
-{
-	if (incoming->caller)
-		yab_caller_event(incoming->caller, event);
-	else
-		json_decref(event);
-}
-
 static void yab_incoming_interrupted(const char *error, void *arg)
 {
 	struct yab_incoming *incoming = arg;
@@ -246,10 +77,10 @@ static void yab_incoming_demand_ended(void *arg)
 }
 
 /*
- * Every page is here, and the guest is, too. The worker keeps its connections
- * until the source has closed them: their end is no loss to anybody then.
+ * The worker keeps its connections until the source has closed them: their end is no loss
+ * to anybody then.
  */
-static void yab_incoming_completed(struct yab_incoming *incoming)
+void yab_incoming_completed(struct yab_incoming *incoming)
 {
 	json_t *event;
 
@@ -260,6 +91,7 @@ static void yab_incoming_completed(struct yab_incoming *incoming)
 		yab_outage_end(&incoming->outage);
 		yab_job_end(incoming->job, NULL);
 		incoming->job = NULL;
+		yab_incoming_note(incoming, YAB_RECORD_COMPLETE);
 		yab_log_info(incoming->name, "has all its pages here");
 	}
 	event = json_pack("{s:s, s:O?, s:I, s:O?}", "event", "complete",
@@ -342,7 +174,16 @@ static void yab_incoming_demand_complete(void *arg)
 	yab_incoming_completed(incoming);
 }
 
+static void yab_incoming_worker(pid_t pid, void *arg)
+{
+	struct yab_incoming *incoming = arg;
+
+	incoming->worker = yab_process_of(pid);
+	yab_incoming_note(incoming, incoming->recorded);
+}
+
 static const struct yab_demand_ops yab_incoming_demand_ops = {
+	.worker = yab_incoming_worker,
 	.statistics = yab_incoming_statistics,
 	.open = yab_incoming_opened,
 	.gone = yab_incoming_region_gone,
@@ -387,6 +228,10 @@ static void yab_incoming_vm_ready(void *arg)
 	struct yab_incoming *incoming = arg;
 	int qemu_fd, result;
 
+	if (incoming->step == YAB_INCOMING_ADOPTING) {
+		yab_incoming_go(incoming);
+		return;
+	}
 	if (incoming->step != YAB_INCOMING_STARTING || incoming->stream)
 		return;
 	incoming->stream = yab_stream_new_writer(incoming->supervisor->base,
@@ -438,9 +283,12 @@ static void yab_incoming_vm_exited(const char *why, void *arg)
 	switch (incoming->step) {
 	case YAB_INCOMING_UNDOING:
 		/* One that was not killed by us tells the reason of it all. */
-		if (!strstr(why, "signal 9"))
+		if (!strstr(why, "signal 9") && !strstr(why, YAB_CHILD_UNSEEN))
 			snprintf(incoming->error, sizeof(incoming->error), "%s", why);
 		yab_incoming_undone(incoming);
+		break;
+	case YAB_INCOMING_ADOPTING:
+		yab_incoming_committed(incoming);
 		break;
 	case YAB_INCOMING_COMMITTING:
 		if (incoming->resumed) {
@@ -483,6 +331,47 @@ static int yab_incoming_start(struct yab_incoming *incoming, char *error, size_t
 	return result;
 }
 
+int yab_incoming_page_again(struct yab_incoming *incoming)
+{
+	struct yab_supervisor *supervisor = incoming->supervisor;
+
+	incoming->demand = yab_demand_adopt(supervisor->base, incoming->name, incoming->memory,
+					    supervisor->policy, incoming->codec,
+					    &yab_incoming_demand_ops, incoming, &incoming->worker);
+	return incoming->demand ? 0 : -1;
+}
+
+struct yab_incoming *yab_incoming_new(struct yab_supervisor *supervisor, const char *name,
+				      uint64_t memory, enum yab_incoming_step step,
+				      char *error, size_t error_size)
+{
+	struct yab_incoming *incoming = calloc(1, sizeof(*incoming));
+
+	snprintf(error, error_size, "out of memory");
+	if (!incoming)
+		return NULL;
+	incoming->supervisor = supervisor;
+	incoming->step = step;
+	incoming->memory = memory;
+	incoming->pages = memory / YAB_WIRE_PAGE_SIZE;
+	snprintf(incoming->name, sizeof(incoming->name), "%s", name);
+	incoming->deadline = evtimer_new(supervisor->base, yab_incoming_deadline, incoming);
+	if (!incoming->deadline) {
+		free(incoming);
+		return NULL;
+	}
+	LIST_INSERT_HEAD(&supervisor->incomings->all, incoming, link);
+	supervisor->incomings->count++;
+	return incoming;
+}
+
+void yab_incoming_own(struct yab_incoming *incoming, struct yab_vm *vm)
+{
+	incoming->vm = vm;
+	vm->hooks = &yab_incoming_hooks;
+	vm->hooks_arg = incoming;
+}
+
 /* What the source says of its VM fits ours. */
 static int yab_incoming_check(struct yab_vm *vm, json_t *cookie, char *error, size_t error_size)
 {
@@ -511,20 +400,25 @@ static int yab_incoming_check(struct yab_vm *vm, json_t *cookie, char *error, si
  * Makes room: the oldest session that has all its pages and whose source is not there, or
  * whose guest is gone.
  * Should that ask for it after all, "unknown" would be a lie, and its guest run twice:
- * from now on this is another process, of which no promise is expected.
+ * from now on this is another instance, of which no promise is expected.
  */
 static void yab_incomings_evict(struct yab_supervisor *supervisor)
 {
 	struct yab_incoming *incoming, *oldest = NULL;
-	uint8_t instance[YAB_WIRE_TOKEN_SIZE];
+	char error[YAB_WIRE_ERROR_MAX];
 
 	LIST_FOREACH(incoming, &supervisor->incomings->all, link)
 		if ((incoming->step == YAB_INCOMING_COMPLETE && !incoming->caller) ||
 		    incoming->step == YAB_INCOMING_GONE)
 			oldest = incoming;
-	if (!oldest || yab_token_new(instance) < 0)
+	if (!oldest)
 		return;
-	yab_token_print(instance, supervisor->instance);
+	if (yab_journal_renew(supervisor->journal, supervisor->instance, error,
+			      sizeof(error)) < 0) {
+		yab_log_error(oldest->name, "%s", error);
+		return;
+	}
+	yab_incoming_note(oldest, YAB_RECORD_NONE);
 	yab_incoming_free(oldest);
 }
 
@@ -536,6 +430,7 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 	char error[YAB_WIRE_ERROR_MAX] = "out of memory";
 	char session[YAB_LOG_SESSION_SIZE];
 	struct yab_incoming *incoming;
+	struct yab_vm *vm;
 
 	if (incomings->count >= YAB_INCOMINGS_MAX)
 		yab_incomings_evict(supervisor);
@@ -544,57 +439,51 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 				"too many sessions that no source has confirmed");
 		return;
 	}
-	incoming = calloc(1, sizeof(*incoming));
-	if (!incoming || yab_token_new(incoming->token) < 0 ||
-	    yab_token_new(incoming->route) < 0)
-		goto err_incoming;
-	incoming->supervisor = supervisor;
-	yab_token_print(incoming->token, incoming->token_text);
-	incoming->deadline = evtimer_new(supervisor->base, yab_incoming_deadline, incoming);
-	if (!incoming->deadline)
-		goto err_incoming;
-	incoming->vm = yab_vms_add(supervisor->vms, name ? name : "", YAB_VM_INCOMING, error,
-				   sizeof(error));
-	if (!incoming->vm)
-		goto err_deadline;
-	if (yab_incoming_check(incoming->vm, cookie, error, sizeof(error)) < 0)
+	vm = yab_vms_add(supervisor->vms, name ? name : "", YAB_VM_INCOMING, error, sizeof(error));
+	if (!vm)
+		goto err;
+	if (yab_incoming_check(vm, cookie, error, sizeof(error)) < 0)
 		goto err_vm;
-	snprintf(incoming->name, sizeof(incoming->name), "%s", incoming->vm->name);
-	incoming->pages = incoming->vm->pages;
+	incoming = yab_incoming_new(supervisor, vm->name, vm->description->memory,
+				    YAB_INCOMING_STARTING, error, sizeof(error));
+	if (!incoming)
+		goto err_vm;
+	if (yab_token_new(incoming->token) < 0 || yab_token_new(incoming->route) < 0)
+		goto err_incoming;
+	yab_token_print(incoming->token, incoming->token_text);
 	incoming->codec = yab_codec_choose(json_object_get(cookie, "codecs"));
+	snprintf(incoming->peer, sizeof(incoming->peer), "%s", yab_caller_name(caller));
 	incoming->job = yab_job_start(supervisor->jobs, incoming->name, YAB_JOB_INCOMING,
-				      yab_caller_name(caller), incoming->pages);
+				      incoming->peer, incoming->pages);
 	if (!incoming->job) {
 		if (errno == EBUSY)
 			snprintf(error, sizeof(error), "VM %s is still in another migration here",
 				 incoming->name);
-		goto err_vm;
+		goto err_incoming;
 	}
 	yab_job_enter(incoming->job, YAB_JOB_PREPARE);
 	yab_outage_lost(&incoming->outage, YAB_OUTAGE_URGENT, "the source has made none yet", 0);
 	incoming->caller = caller;
 	yab_caller_bind(caller, incoming);
-	incoming->vm->hooks = &yab_incoming_hooks;
-	incoming->vm->hooks_arg = incoming;
-	LIST_INSERT_HEAD(&incomings->all, incoming, link);
-	incomings->count++;
+	yab_incoming_own(incoming, vm);
 	yab_log_session_name(session);
 	yab_log_session_begin(&incoming->session, incoming->name, session);
 	yab_job_set_session(incoming->job, yab_log_session_of(incoming->name));
-	yab_log_info(incoming->name, "arrives from %s", yab_caller_name(caller));
+	yab_log_info(incoming->name, "arrives from %s", incoming->peer);
 	yab_incoming_arm(incoming, YAB_INCOMING_START_SECONDS * 1000);
-	if (yab_incoming_start(incoming, error, sizeof(error)) < 0)
+	/* Before there is anything that would have to be undone. */
+	if (yab_incoming_promise(incoming, YAB_RECORD_ARRIVING, error, sizeof(error)) < 0 ||
+	    yab_incoming_start(incoming, error, sizeof(error)) < 0)
 		yab_incoming_undo(incoming, error);
 	else
 		yab_incoming_limit(incoming, json_object_get(cookie, "bandwidth"));
 	return;
 
-err_vm:
-	yab_vm_remove(incoming->vm);
-err_deadline:
-	event_free(incoming->deadline);
 err_incoming:
-	free(incoming);
+	yab_incoming_free(incoming);
+err_vm:
+	yab_vm_remove(vm);
+err:
 	yab_caller_fail(caller, error);
 }
 
@@ -618,6 +507,7 @@ static void yab_incoming_committed(struct yab_incoming *incoming)
 	const char *name = incoming->attaching ? "attach" : "finish";
 
 	yab_incoming_enter(incoming, YAB_INCOMING_PULLING);
+	yab_incoming_note(incoming, YAB_RECORD_ARRIVED);
 	yab_job_switched(incoming->job, -1);
 	incoming->vm = NULL;
 	vm->hooks = NULL;
@@ -662,11 +552,30 @@ static void yab_incoming_continued(json_t *results, const char *error, void *arg
 		yab_qemu_kill(incoming->vm->qemu);
 }
 
-void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie)
+/* It is on the disk that the guest is ours; now QEMU hears of it. */
+static void yab_incoming_go(struct yab_incoming *incoming)
 {
 	static const struct yab_qmp_step go = { .command = "cont", .fd = -1 };
+	struct yab_qmp *qmp = yab_vm_qmp(incoming->vm);
+
+	if (!incoming->runs) {
+		yab_incoming_committed(incoming);
+		return;
+	}
+	/* QEMU may touch pages before it answers. */
+	yab_demand_persist(incoming->demand);
+	if (qmp && !yab_qmp_run(qmp, &go, 1, yab_incoming_continued, incoming))
+		yab_incoming_enter(incoming, YAB_INCOMING_COMMITTING);
+	else if (yab_incoming_revocable(incoming))
+		yab_incoming_undo(incoming, "QEMU's monitor cannot be asked");
+	else
+		yab_log_error(incoming->name, "QEMU's monitor cannot be asked: restart yabusamed");
+}
+
+void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie)
+{
 	json_int_t pages = json_integer_value(json_object_get(cookie, "pages"));
-	struct yab_qmp *qmp;
+	char error[YAB_WIRE_ERROR_MAX];
 
 	if (yab_incoming_is_committed(incoming) || incoming->step == YAB_INCOMING_COMMITTING)
 		return;
@@ -679,24 +588,25 @@ void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie)
 		return;
 	}
 	yab_job_enter(incoming->job, YAB_JOB_FINISH);
-	if (json_is_true(json_object_get(cookie, "paused"))) {
-		yab_incoming_committed(incoming);
+	incoming->runs = !json_is_true(json_object_get(cookie, "paused"));
+	if (yab_incoming_promise(incoming, YAB_RECORD_COMMITTED, error, sizeof(error)) < 0) {
+		yab_incoming_undo(incoming, error);
 		return;
 	}
-	qmp = yab_vm_qmp(incoming->vm);
-	yab_incoming_enter(incoming, YAB_INCOMING_COMMITTING);
-	/* QEMU may touch pages before it answers. */
-	yab_demand_persist(incoming->demand);
-	if (!qmp || yab_qmp_run(qmp, &go, 1, yab_incoming_continued, incoming) < 0)
-		yab_incoming_undo(incoming, "QEMU's monitor cannot be asked");
+	yab_incoming_go(incoming);
 }
 
 void yab_incoming_limit(struct yab_incoming *incoming, json_t *bandwidth)
 {
 	const json_int_t value = json_integer_value(bandwidth);
 
-	if (incoming->demand && value >= 0)
-		yab_demand_limit(incoming->demand, (uint64_t)value);
+	if (!incoming->demand || value < 0)
+		return;
+	yab_demand_limit(incoming->demand, (uint64_t)value);
+	if (incoming->bandwidth == (uint64_t)value)
+		return;
+	incoming->bandwidth = (uint64_t)value;
+	yab_incoming_note(incoming, incoming->recorded);
 }
 
 void yab_incoming_hint(struct yab_incoming *incoming, json_t *ranges)
@@ -799,6 +709,7 @@ void yab_incoming_confirmed(struct yab_incoming *incoming)
 		return;
 	}
 	yab_log_debug(incoming->name, "the source has confirmed");
+	yab_incoming_note(incoming, YAB_RECORD_NONE);
 	yab_caller_finish(caller);
 	yab_incoming_free(incoming);
 }
@@ -923,6 +834,9 @@ void yab_incomings_free(struct yab_incomings *incomings)
 	if (!incomings)
 		return;
 	while ((incoming = LIST_FIRST(&incomings->all))) {
+		if (incoming->step == YAB_INCOMING_PULLING)
+			yab_log_info(incoming->name,
+				     "its missing pages come without this daemon, as long as there are connections; the rest when yabusamed is started again");
 		if (incoming->vm)
 			incoming->vm->hooks = NULL;
 		if (incoming->caller)
@@ -953,7 +867,7 @@ bool yab_incomings_give_up(struct yab_incomings *incomings)
 			yab_incoming_undo(incoming, "yabusamed on the destination is ending");
 	}
 	LIST_FOREACH(incoming, &incomings->all, link)
-		left |= incoming->step != YAB_INCOMING_COMPLETE &&
-			incoming->step != YAB_INCOMING_GONE;
+		left |= incoming->step == YAB_INCOMING_UNDOING ||
+			incoming->step == YAB_INCOMING_COMMITTING;
 	return left;
 }

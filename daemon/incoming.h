@@ -26,7 +26,10 @@ struct yab_incomings *yab_incomings_new(struct yab_complaints *complaints);
 void yab_incomings_free(struct yab_incomings *incomings);
 /* @token as text, may be NULL. */
 struct yab_incoming *yab_incomings_find(struct yab_incomings *incomings, const char *token);
-/* What is not committed is undone; true while there is anything to wait for. */
+/*
+ * What is not committed is undone, what is goes on in the supervisor after us; true while
+ * there is anything to wait for.
+ */
 bool yab_incomings_give_up(struct yab_incomings *incomings);
 /* An urgent or bulk connection said hello; takes @fd over. */
 void yab_incomings_connection(struct yab_incomings *incomings, int fd,
@@ -35,6 +38,13 @@ void yab_incomings_connection(struct yab_incomings *incomings, int fd,
 /* Prepare: the answer goes to @caller. */
 void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *caller,
 			  json_t *cookie);
+/*
+ * Goes on with the migration of @record, which a supervisor before us has begun: undoes it,
+ * if it is not committed. @vm is its VM, or NULL where that is no business of ours. 0, or
+ * -1 with one line in @error.
+ */
+int yab_incoming_adopt(struct yab_supervisor *supervisor, const struct yab_record *record,
+		       struct yab_vm *vm, char *error, size_t error_size);
 /* Device state; no bytes are its end. */
 void yab_incoming_state(struct yab_incoming *incoming, const void *data, size_t length);
 /* Finish: the commit. */

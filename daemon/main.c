@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "adoption.h"
 #include "api.h"
 #include "caller.h"
 #include "handshake.h"
@@ -25,17 +26,18 @@
 #include "outgoing.h"
 #include "policy.h"
 #include "supervisor.h"
-#include "token.h"
 #include "version.h"
 #include "worker.h"
 
 #define YAB_MAIN_RUN_DIR	"/run/yabusame"
+#define YAB_MAIN_STATE_DIR	"/var/lib/yabusame"
 #define YAB_MAIN_VM_DIR		"/etc/yabusame/vms"
 #define YAB_MAIN_LEAVE_MS	100
 
 struct yab_options {
 	const char *listen;
 	const char *run_dir;
+	const char *state_dir;
 	const char *vm_dir;
 	const char *policy;
 	const char *metrics;
@@ -74,6 +76,7 @@ static void yab_main_help(void)
 	       "                           way, and whoever reaches the port can start VMs. Only\n"
 	       "                           for a network of its own; give it on both hosts\n"
 	       "  --run-dir FOLDER         sockets and logs (%s)\n"
+	       "  --state-dir FOLDER       what the daemon must know when it is started again (%s)\n"
 	       "  --vm-dir FOLDER          descriptions of VMs, NAME.json (%s)\n"
 	       "  --policy SPEC            in which order the memory of arriving VMs is pulled:\n"
 	       "                           " YAB_POLICY_SPECS "\n"
@@ -84,7 +87,7 @@ static void yab_main_help(void)
 	       "                           address, for whoever can connect can read\n"
 	       "  --debug                  log more\n"
 	       "  --version, --help        print and leave\n",
-	       YAB_WIRE_PORT, YAB_MAIN_RUN_DIR, YAB_MAIN_VM_DIR);
+	       YAB_WIRE_PORT, YAB_MAIN_RUN_DIR, YAB_MAIN_STATE_DIR, YAB_MAIN_VM_DIR);
 }
 
 /* One more of those that may connect. */
@@ -101,11 +104,12 @@ static int yab_main_allow(struct yab_security *security, const char *name)
 /* What is left to do: -1, or the exit status. */
 static int yab_main_options(int argc, char **argv, struct yab_options *options)
 {
-	enum { LISTEN = 256, RUN_DIR, VM_DIR, POLICY, TLS_DIR, ALLOW, PLAIN, GROUP, NO_SANDBOX,
-	       METRICS, DEBUG, WORKER, VERSION, HELP };
+	enum { LISTEN = 256, RUN_DIR, STATE_DIR, VM_DIR, POLICY, TLS_DIR, ALLOW, PLAIN, GROUP,
+	       NO_SANDBOX, METRICS, DEBUG, WORKER, VERSION, HELP };
 	static const struct option long_options[] = {
 		{ "listen", required_argument, NULL, LISTEN },
 		{ "run-dir", required_argument, NULL, RUN_DIR },
+		{ "state-dir", required_argument, NULL, STATE_DIR },
 		{ "vm-dir", required_argument, NULL, VM_DIR },
 		{ "policy", required_argument, NULL, POLICY },
 		{ "tls-dir", required_argument, NULL, TLS_DIR },
@@ -131,6 +135,9 @@ static int yab_main_options(int argc, char **argv, struct yab_options *options)
 			break;
 		case RUN_DIR:
 			options->run_dir = optarg;
+			break;
+		case STATE_DIR:
+			options->state_dir = optarg;
 			break;
 		case VM_DIR:
 			options->vm_dir = optarg;
@@ -200,26 +207,26 @@ static int yab_main_group(const char *name, gid_t *gid)
 }
 
 /* The folder, and a lock on it for as long as we live. -1 after a line in the log. */
-static int yab_main_lock(const char *run_dir, gid_t group)
+static int yab_main_lock(const char *option, const char *folder, gid_t group)
 {
 	char path[4096];
 	int fd;
 
-	if (mkdir(run_dir, 0700) < 0 && errno != EEXIST) {
-		yab_log_error(NULL, "%s: %s", run_dir, strerror(errno));
+	if (mkdir(folder, 0700) < 0 && errno != EEXIST) {
+		yab_log_error(NULL, "%s: %s", folder, strerror(errno));
 		return -1;
 	}
 	/*
 	 * Nobody looks in there. A group that may use our socket can reach it by its name;
 	 * monitors of QEMU, which have names as well, are made with our umask.
 	 */
-	if (chown(run_dir, (uid_t)-1, group) < 0 ||
-	    chmod(run_dir, group == (gid_t)-1 ? 0700 : 0710) < 0) {
-		yab_log_error(NULL, "%s: %s", run_dir, strerror(errno));
+	if (chown(folder, (uid_t)-1, group) < 0 ||
+	    chmod(folder, group == (gid_t)-1 ? 0700 : 0710) < 0) {
+		yab_log_error(NULL, "%s: %s", folder, strerror(errno));
 		return -1;
 	}
-	if (snprintf(path, sizeof(path), "%s/lock", run_dir) >= (int)sizeof(path)) {
-		yab_log_error(NULL, "the path of --run-dir is too long");
+	if (snprintf(path, sizeof(path), "%s/lock", folder) >= (int)sizeof(path)) {
+		yab_log_error(NULL, "the path of %s is too long", option);
 		return -1;
 	}
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -230,8 +237,8 @@ static int yab_main_lock(const char *run_dir, gid_t group)
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno == EWOULDBLOCK)
 			yab_log_error(NULL,
-				      "another yabusamed uses %s: end it, or give another --run-dir",
-				      run_dir);
+				      "another yabusamed uses %s: end it, or give another %s",
+				      folder, option);
 		else
 			yab_log_error(NULL, "%s: %s", path, strerror(errno));
 		close(fd);
@@ -290,7 +297,7 @@ static void yab_main_signal(evutil_socket_t number, short what, void *arg)
 		return;
 	}
 	yab_log_info(NULL,
-		     "ending (signal %d): no new work; VMs run on, migrations that are committed are waited for (signal again: not)",
+		     "ending (signal %d): VMs run on; migrations that are not committed give their guests back (signal again: not), others go on when yabusamed is started again",
 		     (int)number);
 	daemon->supervisor.leaving = true;
 	event_active(daemon->leave, 0, 0);
@@ -338,6 +345,7 @@ static void yab_daemon_release(struct yab_daemon *daemon)
 	yab_security_forget(&daemon->certificates);
 	yab_jobs_free(supervisor->jobs);
 	yab_vms_free(supervisor->vms);
+	yab_journal_close(supervisor->journal);
 	if (daemon->leave)
 		event_free(daemon->leave);
 	if (daemon->interrupt)
@@ -355,16 +363,12 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 {
 	struct yab_supervisor *supervisor = &daemon->supervisor;
 	char error[YAB_WIRE_ERROR_MAX] = "out of memory";
-	uint8_t instance[YAB_WIRE_TOKEN_SIZE];
 
 	supervisor->run_dir = options->run_dir;
 	supervisor->policy = options->policy;
 	supervisor->security = options->security;
 	supervisor->security.cache = &daemon->certificates;
 	yab_callers_init(supervisor);
-	if (yab_token_new(instance) < 0)
-		goto err;
-	yab_token_print(instance, supervisor->instance);
 	supervisor->base = event_base_new();
 	if (!supervisor->base)
 		goto err;
@@ -377,6 +381,13 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 	if (!supervisor->dns || !supervisor->complaints || !supervisor->vms || !supervisor->jobs ||
 	    !supervisor->incomings || !supervisor->outgoings || yab_daemon_signals(daemon) < 0)
 		goto err;
+	supervisor->journal = yab_journal_open(supervisor->base, options->state_dir,
+					       supervisor->instance, error, sizeof(error));
+	if (!supervisor->journal)
+		goto err;
+	yab_vms_set_journal(supervisor->vms, supervisor->journal);
+	/* Before anybody can ask what became of a session, or for a VM. */
+	yab_adopt_all(supervisor);
 	if (address) {
 		daemon->listener = yab_listener_new(supervisor->base, address,
 						    &supervisor->security,
@@ -406,12 +417,13 @@ int main(int argc, char **argv)
 {
 	struct yab_options options = {
 		.run_dir = YAB_MAIN_RUN_DIR,
+		.state_dir = YAB_MAIN_STATE_DIR,
 		.vm_dir = YAB_MAIN_VM_DIR,
 	};
 	struct yab_daemon daemon = { .supervisor = { .leaving = false } };
 	struct yab_address address;
 	gid_t group = (gid_t)-1;
-	int lock_fd, result;
+	int lock_fd, state_fd, result;
 
 	yab_log_open("yabusamed");
 	result = yab_main_options(argc, argv, &options);
@@ -439,10 +451,14 @@ int main(int argc, char **argv)
 	if (options.group && yab_main_group(options.group, &group) < 0)
 		return 2;
 	daemon.supervisor.group = group;
-	lock_fd = yab_main_lock(options.run_dir, group);
+	lock_fd = yab_main_lock("--run-dir", options.run_dir, group);
 	if (lock_fd < 0)
 		return 1;
-	if (yab_daemon_init(&daemon, &options, options.listen ? &address : NULL) < 0) {
+	state_fd = yab_main_lock("--state-dir", options.state_dir, (gid_t)-1);
+	if (state_fd < 0 ||
+	    yab_daemon_init(&daemon, &options, options.listen ? &address : NULL) < 0) {
+		if (state_fd >= 0)
+			close(state_fd);
 		close(lock_fd);
 		return 1;
 	}
@@ -451,6 +467,7 @@ int main(int argc, char **argv)
 		     options.listen ? address.text : "");
 	result = event_base_dispatch(daemon.supervisor.base) < 0;
 	yab_daemon_release(&daemon);
+	close(state_fd);
 	close(lock_fd);
 	yab_log_info(NULL, "ended");
 	return result;

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #define _GNU_SOURCE 1
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <linux/yabusame.h>
 
 #include "memory.h"
 #include "wire.h"
@@ -47,4 +52,58 @@ uint64_t yab_memory_used(int fd)
 
 	/* Blocks of 512 bytes, whatever the file system's are; what is swapped out counts. */
 	return fd < 0 || fstat(fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
+/* Is the link @name in @folder the memory file @label of @size bytes? It, opened, or -1. */
+static int yab_memory_open_link(int folder, const char *name, const char *label, uint64_t size)
+{
+	struct stat status;
+	char target[300];
+	ssize_t length;
+	int fd;
+
+	length = readlinkat(folder, name, target, sizeof(target) - 1);
+	if (length < 0)
+		return -1;
+	target[length] = '\0';
+	if (strcmp(target, label))
+		return -1;
+	fd = openat(folder, name, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	if (!fstat(fd, &status) && S_ISREG(status.st_mode) && (uint64_t)status.st_size == size)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static int yab_memory_search(pid_t pid, const char *links, const char *label, uint64_t size)
+{
+	struct dirent *entry;
+	char path[64];
+	DIR *folder;
+	int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, links);
+	folder = opendir(path);
+	while (folder && fd < 0 && (entry = readdir(folder)))
+		fd = yab_memory_open_link(dirfd(folder), entry->d_name, label, size);
+	if (folder)
+		closedir(folder);
+	return fd;
+}
+
+int yab_memory_find(pid_t pid, const char *name, uint64_t size)
+{
+	char label[YAB_NAME_SIZE + 64];
+	int fd;
+
+	snprintf(label, sizeof(label), "/memfd:" YAB_MEMORY_LABEL "%s (deleted)", name);
+	fd = yab_memory_search(pid, "fd", label, size);
+	/* A QEMU that maps a region has no descriptor of what is behind it. */
+	if (fd < 0)
+		fd = yab_memory_search(pid, "map_files", label, size);
+	if (fd < 0)
+		errno = ENOENT;
+	return fd;
 }

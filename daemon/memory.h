@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A region's memory file, written to by system calls: a store into a mapping of it that
- * finds no memory would be a signal, not an error.
+ * A region's memory file. It is written to by system calls: a store into a mapping of it
+ * that finds no memory would be a signal, not an error.
  */
 #ifndef YAB_DAEMON_MEMORY_H
 #define YAB_DAEMON_MEMORY_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* All of @bytes to byte @at. 0, or -1 with errno, and a part may be written then. */
 int yab_memory_write(int fd, const void *bytes, size_t size, uint64_t at);
@@ -15,5 +16,14 @@ int yab_memory_write(int fd, const void *bytes, size_t size, uint64_t at);
 int yab_memory_punch(int fd, uint64_t page, uint64_t count);
 /* Bytes of it that are in memory or swap; 0 where that cannot be known. */
 uint64_t yab_memory_used(int fd);
+
+/* Before the VM's name, in the name of the memory file. */
+#define YAB_MEMORY_LABEL	"yabusame:"
+
+/*
+ * The memory file of @size bytes of the VM @name, which the process @pid has open or maps:
+ * opened anew, for reading and writing; or -1 with errno.
+ */
+int yab_memory_find(pid_t pid, const char *name, uint64_t size);
 
 #endif /* YAB_DAEMON_MEMORY_H */

@@ -124,7 +124,7 @@ static void yab_outgoing_watch(struct yab_outgoing *outgoing)
 				      strlen(YAB_REGION_FOLDER "/")),
 		.memory_fd = vm->memory_fd,
 		.pages = vm->pages,
-		.pid = vm->qemu ? yab_qemu_pid(vm->qemu) : -1,
+		.pid = vm->qemu ? yab_qemu_process(vm->qemu)->pid : -1,
 	};
 
 	if (!outgoing->options.paused)
@@ -213,6 +213,7 @@ static void yab_outgoing_lost(const char *error, bool answered, void *arg)
 	case YAB_OUTGOING_PULLING:
 		yab_outgoing_seek(outgoing, text);
 		break;
+	case YAB_OUTGOING_ADOPTING:
 	case YAB_OUTGOING_CONFIRMING:
 	case YAB_OUTGOING_STRANDED:
 		break;
@@ -234,6 +235,7 @@ static void yab_outgoing_drained(void *arg)
 static void yab_outgoing_pull(struct yab_outgoing *outgoing, int64_t downtime_us)
 {
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_PULLING);
+	yab_outgoing_note(outgoing, YAB_RECORD_LEFT);
 	yab_contact_settled(outgoing->contact);
 	yab_outage_found(&outgoing->outage, YAB_OUTAGE_CONTROL);
 	yab_job_warn(outgoing->job, NULL);
@@ -364,10 +366,15 @@ static void yab_outgoing_reply(struct yab_outgoing *outgoing, json_t *json)
 /* Finish: everything is there. What is handed over here cannot be taken back. */
 static void yab_outgoing_commit(struct yab_outgoing *outgoing)
 {
+	char error[YAB_WIRE_ERROR_MAX];
 	json_t *cookie, *call;
 
 	if (outgoing->state != YAB_OUTGOING_LOADING || !outgoing->loaded || outgoing->error[0])
 		return;
+	if (yab_outgoing_promise(outgoing, YAB_RECORD_ASKED, error, sizeof(error)) < 0) {
+		yab_outgoing_fail(outgoing, "%s", error);
+		return;
+	}
 	cookie = json_pack("{s:b, s:I}", "paused", outgoing->options.paused, "pages",
 			   (json_int_t)outgoing->vm->pages);
 	call = json_pack("{s:s, s:s, s:o}", "call", "finish", "token", outgoing->token_text,
@@ -517,6 +524,8 @@ static void yab_outgoing_confirmed(struct yab_outgoing *outgoing)
 {
 	json_t *call = json_pack("{s:s, s:s}", "call", "confirm", "token", outgoing->token_text);
 
+	/* Once the destination has forgotten the session we must not ask about it. */
+	yab_outgoing_note(outgoing, YAB_RECORD_NONE);
 	if (yab_outgoing_call(outgoing, call) < 0)
 		yab_log_debug(outgoing->vm->name, "%s was not told of the end",
 			      outgoing->options.destination.text);
@@ -547,8 +556,12 @@ static void yab_outgoing_vm_exited(const char *why, void *arg)
 			break;
 		}
 		vm->hooks = NULL;
+		yab_outgoing_note(outgoing, YAB_RECORD_NONE);
 		yab_outgoing_free(outgoing);
 		yab_vm_remove(vm);
+		break;
+	case YAB_OUTGOING_ADOPTING:
+		yab_outgoing_adopted(outgoing);
 		break;
 	case YAB_OUTGOING_GIVING_BACK:
 		snprintf(outgoing->error, sizeof(outgoing->error), "VM %s is gone: %.400s",
@@ -560,7 +573,16 @@ static void yab_outgoing_vm_exited(const char *why, void *arg)
 	}
 }
 
+static void yab_outgoing_vm_ready(void *arg)
+{
+	struct yab_outgoing *outgoing = arg;
+
+	if (outgoing->state == YAB_OUTGOING_ADOPTING)
+		yab_outgoing_adopted(outgoing);
+}
+
 static const struct yab_vm_hooks yab_outgoing_hooks = {
+	.ready = yab_outgoing_vm_ready,
 	.event = yab_outgoing_vm_event,
 	.exited = yab_outgoing_vm_exited,
 };
@@ -616,29 +638,60 @@ static void yab_outgoing_supply_failed(const char *error, void *arg)
 	yab_outgoing_doubt(arg, error);
 }
 
+static void yab_outgoing_worker(pid_t pid, void *arg)
+{
+	struct yab_outgoing *outgoing = arg;
+
+	outgoing->worker = yab_process_of(pid);
+	yab_outgoing_note(outgoing, outgoing->recorded);
+}
+
 static const struct yab_supply_ops yab_outgoing_supply_ops = {
+	.worker = yab_outgoing_worker,
 	.linked = yab_outgoing_linked,
 	.urgent = yab_outgoing_urgent,
 	.statistics = yab_outgoing_statistics,
 	.failed = yab_outgoing_supply_failed,
 };
 
+static void yab_outgoing_terms(const struct yab_outgoing *outgoing,
+			       struct yab_supply_terms *terms)
+{
+	*terms = (struct yab_supply_terms){
+		.base = outgoing->supervisor->base,
+		.dns = outgoing->supervisor->dns,
+		.vm = outgoing->vm->name,
+		.memory_fd = outgoing->vm->memory_fd,
+		.pages = outgoing->vm->pages,
+		.address = &outgoing->options.destination,
+		.security = &outgoing->supervisor->security,
+		.route = outgoing->route,
+		.token = outgoing->token,
+		.bulks = outgoing->options.connections,
+		.codec = outgoing->options.codec,
+	};
+}
+
+int yab_outgoing_serve_again(struct yab_outgoing *outgoing)
+{
+	struct yab_supply_terms terms;
+
+	yab_outgoing_terms(outgoing, &terms);
+	outgoing->supply = yab_supply_adopt(&terms, &yab_outgoing_supply_ops, outgoing);
+	return outgoing->supply ? 0 : -1;
+}
+
 /* Perform: the page service first, then QEMU's migration (yab_outgoing_linked()). */
 static void yab_outgoing_perform(struct yab_outgoing *outgoing)
 {
-	struct yab_vm *vm = outgoing->vm;
+	struct yab_supply_terms terms;
 	char error[YAB_WIRE_ERROR_MAX];
 
 	yab_outgoing_phase(outgoing, YAB_JOB_PERFORM);
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_LINKING);
 	yab_outgoing_arm(outgoing, YAB_OUTGOING_LINK_SECONDS);
-	outgoing->supply = yab_supply_new(outgoing->supervisor->base, outgoing->supervisor->dns,
-					  vm->name, vm->memory_fd, vm->pages,
-					  &outgoing->options.destination,
-					  &outgoing->supervisor->security, outgoing->route,
-					  outgoing->token, outgoing->options.connections,
-					  outgoing->options.codec,
-					  &yab_outgoing_supply_ops, outgoing, error,
+	yab_outgoing_terms(outgoing, &terms);
+	outgoing->supply = yab_supply_new(&terms, &yab_outgoing_supply_ops, outgoing, error,
 					  sizeof(error));
 	if (!outgoing->supply)
 		yab_outgoing_fail(outgoing, "%s", error);
@@ -677,6 +730,7 @@ static void yab_outgoing_checked(const struct yab_inspection *inspection, const 
 				 void *arg)
 {
 	struct yab_outgoing *outgoing = arg;
+	char failure[YAB_WIRE_ERROR_MAX];
 
 	if (outgoing->state != YAB_OUTGOING_CHECKING)
 		return;
@@ -687,8 +741,62 @@ static void yab_outgoing_checked(const struct yab_inspection *inspection, const 
 	outgoing->inspection = *inspection;
 	if (!inspection->running)
 		outgoing->options.paused = true;
+	/* From here on QEMU is no longer as it was, and must be given back. */
+	if (yab_outgoing_promise(outgoing, YAB_RECORD_LEAVING, failure, sizeof(failure)) < 0) {
+		yab_outgoing_fail(outgoing, "%s", failure);
+		return;
+	}
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_CONNECTING);
 	yab_contact_open(outgoing->contact);
+}
+
+struct yab_outgoing *yab_outgoing_new(struct yab_supervisor *supervisor, struct yab_vm *vm,
+				      const struct yab_outgoing_options *options,
+				      enum yab_outgoing_state state,
+				      const struct yab_outgoing_ops *ops, void *arg, char *error,
+				      size_t error_size)
+{
+	struct yab_outgoing *outgoing = calloc(1, sizeof(*outgoing));
+
+	snprintf(error, error_size, "out of memory");
+	if (!outgoing)
+		return NULL;
+	outgoing->supervisor = supervisor;
+	outgoing->vm = vm;
+	outgoing->options = *options;
+	outgoing->state = state;
+	outgoing->ops = ops;
+	outgoing->arg = arg;
+	outgoing->deadline = evtimer_new(supervisor->base, yab_outgoing_deadline, outgoing);
+	if (!outgoing->deadline)
+		goto err_outgoing;
+	outgoing->contact = yab_contact_new(supervisor->base, supervisor->dns,
+					    &outgoing->options.destination,
+					    &supervisor->security, &yab_outgoing_contact_ops,
+					    outgoing);
+	if (!outgoing->contact)
+		goto err_deadline;
+	outgoing->job = yab_job_start(supervisor->jobs, vm->name, YAB_JOB_OUTGOING,
+				      options->destination.text, vm->pages);
+	if (!outgoing->job) {
+		if (errno == EBUSY)
+			snprintf(error, error_size,
+				 "the last migration of VM %s is still under way: see yabctl jobinfo %s",
+				 vm->name, vm->name);
+		goto err_contact;
+	}
+	LIST_INSERT_HEAD(&supervisor->outgoings->all, outgoing, link);
+	vm->hooks = &yab_outgoing_hooks;
+	vm->hooks_arg = outgoing;
+	return outgoing;
+
+err_contact:
+	yab_contact_free(outgoing->contact);
+err_deadline:
+	event_free(outgoing->deadline);
+err_outgoing:
+	free(outgoing);
+	return NULL;
 }
 
 int yab_outgoing_begin(struct yab_supervisor *supervisor, const char *name,
@@ -712,54 +820,28 @@ int yab_outgoing_begin(struct yab_supervisor *supervisor, const char *name,
 			 yab_vm_state_name(vm->state), name);
 		return -1;
 	}
-	snprintf(error, error_size, "out of memory");
-	outgoing = calloc(1, sizeof(*outgoing));
+	if (vm->memory_fd < 0) {
+		snprintf(error, error_size,
+			 "yabusamed was restarted and cannot open the memory of VM %s: see its log",
+			 name);
+		return -1;
+	}
+	outgoing = yab_outgoing_new(supervisor, vm, options, YAB_OUTGOING_CHECKING, ops, arg,
+				    error, error_size);
 	if (!outgoing)
 		return -1;
-	outgoing->supervisor = supervisor;
-	outgoing->vm = vm;
-	outgoing->options = *options;
-	outgoing->state = YAB_OUTGOING_CHECKING;
 	outgoing->inspection.running = vm->state == YAB_VM_RUNNING;
-	outgoing->ops = ops;
-	outgoing->arg = arg;
-	outgoing->deadline = evtimer_new(supervisor->base, yab_outgoing_deadline, outgoing);
-	if (!outgoing->deadline)
-		goto err_outgoing;
-	outgoing->contact = yab_contact_new(supervisor->base, supervisor->dns,
-					    &options->destination, &supervisor->security,
-					    &yab_outgoing_contact_ops, outgoing);
-	if (!outgoing->contact)
-		goto err_deadline;
-	outgoing->job = yab_job_start(supervisor->jobs, name, YAB_JOB_OUTGOING,
-				      options->destination.text, vm->pages);
-	if (!outgoing->job) {
-		if (errno == EBUSY)
-			snprintf(error, error_size,
-				 "the last migration of VM %s is still under way: see yabctl jobinfo %s",
-				 name, name);
-		goto err_contact;
-	}
 	if (yab_inspect(vm, yab_outgoing_checked, outgoing) < 0) {
 		snprintf(error, error_size, "QEMU's monitor of VM %s cannot be asked: %s", name,
 			 strerror(errno));
 		yab_job_end(outgoing->job, error);
-		goto err_contact;
+		vm->hooks = NULL;
+		yab_outgoing_free(outgoing);
+		return -1;
 	}
-	LIST_INSERT_HEAD(&supervisor->outgoings->all, outgoing, link);
-	vm->hooks = &yab_outgoing_hooks;
-	vm->hooks_arg = outgoing;
 	yab_vm_enter(vm, YAB_VM_OUTGOING);
 	yab_outgoing_phase(outgoing, YAB_JOB_BEGIN);
 	return 0;
-
-err_contact:
-	yab_contact_free(outgoing->contact);
-err_deadline:
-	event_free(outgoing->deadline);
-err_outgoing:
-	free(outgoing);
-	return -1;
 }
 
 static int yab_outgoing_tell_limit(struct yab_outgoing *outgoing)
@@ -777,6 +859,7 @@ int yab_outgoing_limit(struct yab_outgoings *outgoings, const char *name, uint64
 		if (strcmp(outgoing->vm->name, name))
 			continue;
 		outgoing->options.bandwidth = bandwidth;
+		yab_outgoing_note(outgoing, outgoing->recorded);
 		/* Before Prepare it goes with that. */
 		return outgoing->prepared ? yab_outgoing_tell_limit(outgoing) : 0;
 	}
@@ -799,6 +882,10 @@ void yab_outgoings_free(struct yab_outgoings *outgoings)
 	if (!outgoings)
 		return;
 	while ((outgoing = LIST_FIRST(&outgoings->all))) {
+		if (outgoing->state == YAB_OUTGOING_ASKING ||
+		    outgoing->state == YAB_OUTGOING_PULLING)
+			yab_log_info(outgoing->vm->name,
+				     "its pages are served without this daemon, as long as there are connections; the rest when yabusamed is started again");
 		outgoing->vm->hooks = NULL;
 		yab_outgoing_free(outgoing);
 	}
@@ -808,11 +895,16 @@ void yab_outgoings_free(struct yab_outgoings *outgoings)
 bool yab_outgoings_give_up(struct yab_outgoings *outgoings)
 {
 	struct yab_outgoing *outgoing, *next;
+	bool left = false;
 
 	for (outgoing = LIST_FIRST(&outgoings->all); outgoing; outgoing = next) {
 		next = LIST_NEXT(outgoing, link);
 		if (yab_outgoing_revocable(outgoing))
 			yab_outgoing_fail(outgoing, "yabusamed is ending");
 	}
-	return !LIST_EMPTY(&outgoings->all);
+	LIST_FOREACH(outgoing, &outgoings->all, link)
+		left |= outgoing->state == YAB_OUTGOING_GIVING_BACK ||
+			outgoing->state == YAB_OUTGOING_COMMITTING ||
+			outgoing->state == YAB_OUTGOING_CONFIRMING;
+	return left;
 }

@@ -35,7 +35,10 @@ struct yab_outgoing_options {
 struct yab_outgoings *yab_outgoings_new(void);
 /* Forgets them all: the daemon ends. */
 void yab_outgoings_free(struct yab_outgoings *outgoings);
-/* Before the commit they give up; true while any is left. */
+/*
+ * Before the commit they give up, after it they go on in the supervisor after us; true
+ * while there is anything to wait for.
+ */
 bool yab_outgoings_give_up(struct yab_outgoings *outgoings);
 
 /* Starts the migration of the VM @name. 0, or -1 with one line in @error and no callback. */
@@ -43,6 +46,12 @@ int yab_outgoing_begin(struct yab_supervisor *supervisor, const char *name,
 		       const struct yab_outgoing_options *options,
 		       const struct yab_outgoing_ops *ops, void *arg, char *error,
 		       size_t error_size);
+/*
+ * Goes on with the migration of @record, which a supervisor before us has begun from this
+ * VM. 0, or -1 with one line in @error.
+ */
+int yab_outgoing_adopt(struct yab_supervisor *supervisor, const struct yab_record *record,
+		       struct yab_vm *vm, char *error, size_t error_size);
 /*
  * Another limit for the sweep of the VM's migration, from now on. 0, or -1 if there is no
  * migration that could be told.

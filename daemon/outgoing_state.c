@@ -26,6 +26,7 @@ static const unsigned int yab_outgoing_allowed[YAB_OUTGOING_STATES] = {
 	[YAB_OUTGOING_LOADING] = YAB_OUTGOING_TO(COMMITTING) | YAB_OUTGOING_TO(GIVING_BACK),
 	[YAB_OUTGOING_COMMITTING] = YAB_OUTGOING_TO(PULLING) | YAB_OUTGOING_TO(ASKING) |
 				    YAB_OUTGOING_TO(GIVING_BACK),
+	[YAB_OUTGOING_ADOPTING] = YAB_OUTGOING_TO(ASKING) | YAB_OUTGOING_TO(GIVING_BACK),
 	[YAB_OUTGOING_ASKING] = YAB_OUTGOING_TO(PULLING) | YAB_OUTGOING_TO(GIVING_BACK) |
 				YAB_OUTGOING_TO(STRANDED),
 	[YAB_OUTGOING_PULLING] = YAB_OUTGOING_TO(CONFIRMING) | YAB_OUTGOING_TO(STRANDED),
@@ -39,6 +40,7 @@ static const char * const yab_outgoing_names[YAB_OUTGOING_STATES] = {
 	[YAB_OUTGOING_MOVING] = "moving",
 	[YAB_OUTGOING_LOADING] = "loading",
 	[YAB_OUTGOING_COMMITTING] = "committing",
+	[YAB_OUTGOING_ADOPTING] = "adopting",
 	[YAB_OUTGOING_ASKING] = "asking",
 	[YAB_OUTGOING_PULLING] = "pulling",
 	[YAB_OUTGOING_CONFIRMING] = "confirming",
@@ -77,6 +79,53 @@ void yab_outgoing_phase(struct yab_outgoing *outgoing, enum yab_job_phase phase)
 	outgoing->ops->progress(outgoing->arg);
 }
 
+static void yab_outgoing_describe(const struct yab_outgoing *outgoing,
+				  enum yab_record_state state,
+				  struct yab_record_migration *migration)
+{
+	memset(migration, 0, sizeof(*migration));
+	migration->state = state;
+	memcpy(migration->token, outgoing->token_text, sizeof(migration->token));
+	memcpy(migration->instance, outgoing->instance, sizeof(migration->instance));
+	if (outgoing->prepared)
+		yab_token_print(outgoing->route, migration->route);
+	memcpy(migration->session, outgoing->session.name, sizeof(migration->session));
+	memcpy(migration->peer, outgoing->options.destination.text, sizeof(migration->peer));
+	migration->running = outgoing->inspection.running;
+	migration->connections = outgoing->options.connections;
+	migration->bandwidth = outgoing->options.bandwidth;
+	migration->codec = outgoing->options.codec;
+	migration->worker = outgoing->worker;
+}
+
+int yab_outgoing_promise(struct yab_outgoing *outgoing, enum yab_record_state state, char *error,
+			 size_t error_size)
+{
+	struct yab_vm *vm = outgoing->vm;
+	struct yab_record_migration migration;
+
+	yab_outgoing_describe(outgoing, state, &migration);
+	if (yab_journal_promise_migration(outgoing->supervisor->journal, vm->name,
+					  vm->description->memory, &migration, error,
+					  error_size) < 0)
+		return -1;
+	outgoing->recorded = state;
+	return 0;
+}
+
+void yab_outgoing_note(struct yab_outgoing *outgoing, enum yab_record_state state)
+{
+	struct yab_vm *vm = outgoing->vm;
+	struct yab_record_migration migration;
+
+	if (outgoing->recorded == YAB_RECORD_NONE)
+		return;
+	yab_outgoing_describe(outgoing, state, &migration);
+	yab_journal_note(outgoing->supervisor->journal, vm->name, vm->description->memory,
+			 &migration);
+	outgoing->recorded = state;
+}
+
 void yab_outgoing_free(struct yab_outgoing *outgoing)
 {
 	LIST_REMOVE(outgoing, link);
@@ -99,6 +148,7 @@ void yab_outgoing_end(struct yab_outgoing *outgoing, const char *error)
 	if (error)
 		yab_log_error(vm->name, "%s", error);
 	yab_job_end(outgoing->job, error);
+	yab_outgoing_note(outgoing, YAB_RECORD_NONE);
 	vm->hooks = NULL;
 	yab_outgoing_free(outgoing);
 	if (!vm->qemu)
@@ -148,6 +198,9 @@ void yab_outgoing_give_back(struct yab_outgoing *outgoing, const char *text, boo
 		     outgoing->options.destination.text,
 		     text);
 	yab_outgoing_enter(outgoing, YAB_OUTGOING_GIVING_BACK);
+	/* From here on nobody needs to be asked any more. */
+	if (outgoing->recorded == YAB_RECORD_ASKED)
+		yab_outgoing_note(outgoing, YAB_RECORD_LEAVING);
 	yab_dirty_log_free(outgoing->dirty);
 	outgoing->dirty = NULL;
 	yab_outage_end(&outgoing->outage);

@@ -2,7 +2,7 @@
 /*
  * What an outgoing migration consists of, its states, and the ways out of them:
  * giving the guest back, looking for a destination that was lost, the end. For
- * outgoing.c and rescue.c only.
+ * outgoing.c, outgoing_adoption.c and rescue.c only.
  */
 #ifndef YAB_DAEMON_OUTGOING_STATE_H
 #define YAB_DAEMON_OUTGOING_STATE_H
@@ -15,6 +15,7 @@
 #include "contact.h"
 #include "dirty.h"
 #include "inspection.h"
+#include "journal.h"
 #include "log.h"
 #include "outage.h"
 #include "outgoing.h"
@@ -30,6 +31,7 @@ enum yab_outgoing_state {
 	YAB_OUTGOING_MOVING,		/* QEMU writes device state */
 	YAB_OUTGOING_LOADING,		/* all of it was sent */
 	YAB_OUTGOING_COMMITTING,	/* the call of Finish is out */
+	YAB_OUTGOING_ADOPTING,		/* found by this supervisor, which waits for QEMU */
 	YAB_OUTGOING_ASKING,		/* its answer was lost: what became of it? */
 	YAB_OUTGOING_PULLING,		/* the guest runs there and fetches its pages */
 	YAB_OUTGOING_CONFIRMING,	/* the source's QEMU ends */
@@ -58,6 +60,10 @@ struct yab_outgoing {
 	struct yab_log_session session;
 	json_int_t hints_max;		/* ranges that it takes; 0: does not know of hints */
 
+	/* What the journal says. */
+	enum yab_record_state recorded;
+	struct yab_process worker;
+
 	/* From Perform. */
 	struct yab_supply *supply;
 	struct yab_transfer *transfer;	/* until we are freed */
@@ -81,11 +87,30 @@ struct yab_outgoings {
 	LIST_HEAD(, yab_outgoing) all;
 };
 
+/* The VM's new owner, in @state, without a record. NULL with one line in @error. */
+struct yab_outgoing *yab_outgoing_new(struct yab_supervisor *supervisor, struct yab_vm *vm,
+				      const struct yab_outgoing_options *options,
+				      enum yab_outgoing_state state,
+				      const struct yab_outgoing_ops *ops, void *arg, char *error,
+				      size_t error_size);
+/* While adopting: QEMU answers, or is gone. */
+void yab_outgoing_adopted(struct yab_outgoing *outgoing);
+/* Pages are served from the first moment on. 0, or -1 without memory. */
+int yab_outgoing_serve_again(struct yab_outgoing *outgoing);
+
 /* Asserts that the transition is allowed; takes the state's deadline away. */
 void yab_outgoing_enter(struct yab_outgoing *outgoing, enum yab_outgoing_state state);
 /* The state that was just entered has so long. */
 void yab_outgoing_arm(struct yab_outgoing *outgoing, int seconds);
 void yab_outgoing_phase(struct yab_outgoing *outgoing, enum yab_job_phase phase);
+/*
+ * Puts @state into the journal, before what it backs. 0, or -1 with one line in @error: it
+ * stays as it was.
+ */
+int yab_outgoing_promise(struct yab_outgoing *outgoing, enum yab_record_state state, char *error,
+			 size_t error_size);
+/* Puts @state into the journal, after the fact. */
+void yab_outgoing_note(struct yab_outgoing *outgoing, enum yab_record_state state);
 /* Nothing of the destination's is committed, and nothing can be. */
 bool yab_outgoing_revocable(const struct yab_outgoing *outgoing);
 

@@ -30,6 +30,7 @@ struct yab_qemu {
 	char log[4096];
 	off_t log_start;	/* where the text of this process begins */
 	struct yab_child *child;
+	struct yab_process process;
 	struct yab_qmp *qmp;
 	bool ready;
 	bool closing;		/* the monitor closed by itself: QEMU is about to end */
@@ -209,14 +210,12 @@ out_actions:
 	return result;
 }
 
-struct yab_qemu *yab_qemu_spawn(struct event_base *base, const char *vm, char *const *command,
-				const char *monitor, const char *log, int memory_fd,
-				const struct yab_qemu_ops *ops, void *arg, char *error,
-				size_t error_size)
+/* Without a process yet. NULL with one line in @error. */
+static struct yab_qemu *yab_qemu_new(struct event_base *base, const char *vm, const char *monitor,
+				     const char *log, const struct yab_qemu_ops *ops, void *arg,
+				     char *error, size_t error_size)
 {
 	struct yab_qemu *qemu;
-	int log_fd, result;
-	pid_t pid;
 
 	qemu = calloc(1, sizeof(*qemu));
 	if (!qemu) {
@@ -234,20 +233,38 @@ struct yab_qemu *yab_qemu_spawn(struct event_base *base, const char *vm, char *c
 			 monitor);
 		goto err_qemu;
 	}
+	snprintf(error, error_size, "out of memory");
 	qemu->retry = evtimer_new(base, yab_qemu_connect, qemu);
-	if (!qemu->retry) {
-		snprintf(error, error_size, "out of memory");
+	if (!qemu->retry)
 		goto err_qemu;
-	}
 	qemu->deadline = evtimer_new(base, yab_qemu_overdue, qemu);
-	if (!qemu->deadline) {
-		snprintf(error, error_size, "out of memory");
+	if (!qemu->deadline)
 		goto err_retry;
-	}
+	return qemu;
+
+err_retry:
+	event_free(qemu->retry);
+err_qemu:
+	free(qemu);
+	return NULL;
+}
+
+struct yab_qemu *yab_qemu_spawn(struct event_base *base, const char *vm, char *const *command,
+				const char *monitor, const char *log, int memory_fd,
+				const struct yab_qemu_ops *ops, void *arg, char *error,
+				size_t error_size)
+{
+	struct yab_qemu *qemu;
+	int log_fd, result;
+	pid_t pid;
+
+	qemu = yab_qemu_new(base, vm, monitor, log, ops, arg, error, error_size);
+	if (!qemu)
+		return NULL;
 	log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (log_fd < 0) {
 		snprintf(error, error_size, "%s: %s", log, strerror(errno));
-		goto err_deadline;
+		goto err_qemu;
 	}
 	qemu->log_start = lseek(log_fd, 0, SEEK_END);
 	result = yab_qemu_exec(command, log_fd, memory_fd, &pid);
@@ -261,29 +278,56 @@ struct yab_qemu *yab_qemu_spawn(struct event_base *base, const char *vm, char *c
 		goto err_log;
 	}
 	close(log_fd);
+	qemu->process = yab_process_of(pid);
 	yab_qemu_retry(qemu);
 	yab_log_debug(vm, "QEMU started as process %d", (int)pid);
 	return qemu;
 
 err_log:
 	close(log_fd);
-err_deadline:
-	event_free(qemu->deadline);
-err_retry:
-	event_free(qemu->retry);
 err_qemu:
-	free(qemu);
+	yab_qemu_free(qemu);
 	return NULL;
+}
+
+struct yab_qemu *yab_qemu_adopt(struct event_base *base, const char *vm,
+				const struct yab_process *process, const char *monitor,
+				const char *log, const struct yab_qemu_ops *ops, void *arg,
+				char *error, size_t error_size)
+{
+	const struct timeval now = { 0 };
+	struct yab_qemu *qemu;
+	struct stat status;
+	int number;
+
+	qemu = yab_qemu_new(base, vm, monitor, log, ops, arg, error, error_size);
+	if (!qemu) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	/* What it has said to others by now are not its last words to us. */
+	qemu->log_start = stat(log, &status) < 0 ? 0 : status.st_size;
+	qemu->process = *process;
+	qemu->child = yab_child_adopt(base, process, yab_qemu_exited, qemu);
+	if (!qemu->child) {
+		number = errno;
+		snprintf(error, error_size, "cannot watch QEMU: %s", strerror(number));
+		yab_qemu_free(qemu);
+		errno = number;
+		return NULL;
+	}
+	evtimer_add(qemu->retry, &now);
+	return qemu;
+}
+
+const struct yab_process *yab_qemu_process(const struct yab_qemu *qemu)
+{
+	return &qemu->process;
 }
 
 struct yab_qmp *yab_qemu_qmp(struct yab_qemu *qemu)
 {
 	return qemu && qemu->ready ? qemu->qmp : NULL;
-}
-
-pid_t yab_qemu_pid(const struct yab_qemu *qemu)
-{
-	return qemu->child ? yab_child_pid(qemu->child) : -1;
 }
 
 void yab_qemu_kill(struct yab_qemu *qemu)

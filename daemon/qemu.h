@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "process.h"
 #include "qmp.h"
 
 /* The memory file is this file descriptor of QEMU. */
@@ -37,10 +38,17 @@ struct yab_qemu *yab_qemu_spawn(struct event_base *base, const char *vm, char *c
 				const char *monitor, const char *log, int memory_fd,
 				const struct yab_qemu_ops *ops, void *arg, char *error,
 				size_t error_size);
+/*
+ * One that an earlier supervisor has started: as above, but it is not ours to reap. errno is
+ * ESRCH where it has ended.
+ */
+struct yab_qemu *yab_qemu_adopt(struct event_base *base, const char *vm,
+				const struct yab_process *process, const char *monitor,
+				const char *log, const struct yab_qemu_ops *ops, void *arg,
+				char *error, size_t error_size);
+const struct yab_process *yab_qemu_process(const struct yab_qemu *qemu);
 /* NULL while there is no connection. */
 struct yab_qmp *yab_qemu_qmp(struct yab_qemu *qemu);
-/* -1 once it is reaped. */
-pid_t yab_qemu_pid(const struct yab_qemu *qemu);
 /* SIGKILL, at once or, if it is about to end by itself, soon; exited() follows. */
 void yab_qemu_kill(struct yab_qemu *qemu);
 /* The process goes on without us (the daemon ends). */

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "memory.h"
 #include "region.h"
 
 /* The kernel's limit on a memfd's name is 249 bytes; names of regions are shorter. */
@@ -28,7 +29,7 @@ int yab_region_memory(const char *name, uint64_t size)
 		errno = EINVAL;
 		return -1;
 	}
-	snprintf(label, sizeof(label), "yabusame:%s", name);
+	snprintf(label, sizeof(label), YAB_MEMORY_LABEL "%s", name);
 	/* Linux 6.3 and later log a warning when nothing is said about execution. */
 	fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 	if (fd < 0 && errno == EINVAL)

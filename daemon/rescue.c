@@ -70,7 +70,9 @@ int yab_rescue_resume(struct yab_supervisor *supervisor, const char *name,
 	if (via)
 		yab_job_divert(outgoing->job, via->text);
 	yab_log_info(name, "resumed by hand%s%s", via ? " via " : "", via ? via->text : "");
-	yab_supply_resume(outgoing->supply, via);
+	/* A supervisor that found no memory to serve has none. */
+	if (outgoing->supply)
+		yab_supply_resume(outgoing->supply, via);
 	if (via || yab_outage_is_lost(&outgoing->outage, YAB_OUTAGE_CONTROL)) {
 		snprintf(reason, sizeof(reason), "connecting to %s",
 			 via ? via->text : outgoing->options.destination.text);

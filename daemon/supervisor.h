@@ -9,6 +9,7 @@
 
 #include "complaint.h"
 #include "job.h"
+#include "journal.h"
 #include "quota.h"
 #include "security.h"
 #include "vm.h"
@@ -23,13 +24,14 @@ struct yab_supervisor {
 	const char *run_dir;
 	const char *policy;	/* of incoming migrations' pages; NULL: the default */
 	struct yab_security security;
+	struct yab_journal *journal;	/* NULL: what is under way ends with us */
 	struct yab_vms *vms;
 	struct yab_jobs *jobs;
 	struct yab_incomings *incomings;
 	struct yab_outgoings *outgoings;
 	/*
-	 * Names this process, or a part of its life. What it says of sessions that it does
-	 * not know counts only if it is the one that they were made with.
+	 * Names this supervisor and those that go on with its journal. What it says of sessions
+	 * that it does not know counts only if it is the one that they were made with.
 	 */
 	char instance[2 * YAB_WIRE_TOKEN_SIZE + 1];
 	bool leaving;		/* takes no new work */

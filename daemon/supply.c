@@ -372,6 +372,7 @@ static int yab_supply_spawn(struct yab_supply *supply, char *error, size_t error
 			 strerror(errno));
 		goto err_worker;
 	}
+	supply->ops->worker(pid, supply->arg);
 	if (yab_channel_send(supply->worker,
 			     yab_worker_start_message("source", supply->vm, supply->pages,
 						      supply->codec, NULL, true),
@@ -422,52 +423,72 @@ static void yab_supply_lost_worker(struct yab_supply *supply, const char *error)
 	evtimer_add(supply->respawn, &pause);
 }
 
-struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dns, const char *vm,
-				  int memory_fd, uint64_t pages, const struct yab_address *address,
-				  const struct yab_security *security,
-				  const uint8_t route[YAB_WIRE_TOKEN_SIZE],
-				  const uint8_t token[YAB_WIRE_TOKEN_SIZE], unsigned int bulks,
-				  enum yab_codec_kind codec,
+/* Without a worker yet; NULL without memory. */
+static struct yab_supply *yab_supply_alloc(const struct yab_supply_terms *terms,
+					   const struct yab_supply_ops *ops, void *arg)
+{
+	struct yab_supply *supply = calloc(1, sizeof(*supply));
+
+	if (!supply)
+		return NULL;
+	supply->base = terms->base;
+	supply->dns = terms->dns;
+	supply->memory_fd = terms->memory_fd;
+	supply->pages = terms->pages;
+	supply->address = *terms->address;
+	memcpy(supply->host, terms->address->host, sizeof(supply->host));
+	supply->codec = terms->codec;
+	supply->ops = ops;
+	supply->arg = arg;
+	supply->security = terms->security;
+	memcpy(supply->route, terms->route, YAB_WIRE_TOKEN_SIZE);
+	memcpy(supply->token, terms->token, YAB_WIRE_TOKEN_SIZE);
+	snprintf(supply->vm, sizeof(supply->vm), "%s", terms->vm);
+	supply->respawn = evtimer_new(terms->base, yab_supply_respawn, supply);
+	supply->link_count = 1 + terms->bulks;
+	for (unsigned int i = 0; i < supply->link_count; i++)
+		if (yab_link_init(&supply->links[i], supply, i ? YAB_WIRE_BULK : YAB_WIRE_URGENT,
+				  i ? i - 1 : 0) < 0)
+			goto err_supply;
+	if (supply->respawn)
+		return supply;
+
+err_supply:
+	yab_supply_free(supply, false);
+	return NULL;
+}
+
+struct yab_supply *yab_supply_new(const struct yab_supply_terms *terms,
 				  const struct yab_supply_ops *ops, void *arg, char *error,
 				  size_t error_size)
 {
-	struct yab_supply *supply = calloc(1, sizeof(*supply));
+	struct yab_supply *supply = yab_supply_alloc(terms, ops, arg);
 
 	if (!supply) {
 		snprintf(error, error_size, "out of memory");
 		return NULL;
 	}
-	supply->base = base;
-	supply->dns = dns;
-	supply->memory_fd = memory_fd;
-	supply->pages = pages;
-	supply->address = *address;
-	memcpy(supply->host, address->host, sizeof(supply->host));
-	supply->ops = ops;
-	supply->arg = arg;
-	supply->security = security;
-	memcpy(supply->route, route, YAB_WIRE_TOKEN_SIZE);
-	memcpy(supply->token, token, YAB_WIRE_TOKEN_SIZE);
-	snprintf(supply->vm, sizeof(supply->vm), "%s", vm);
-	supply->respawn = evtimer_new(base, yab_supply_respawn, supply);
-	supply->codec = codec;
-	supply->link_count = 1 + bulks;
-	for (unsigned int i = 0; i < supply->link_count; i++)
-		if (yab_link_init(&supply->links[i], supply, i ? YAB_WIRE_BULK : YAB_WIRE_URGENT,
-				  i ? i - 1 : 0) < 0)
-			goto err_memory;
-	if (!supply->respawn)
-		goto err_memory;
-	if (yab_supply_spawn(supply, error, error_size) < 0)
-		goto err_supply;
+	if (yab_supply_spawn(supply, error, error_size) < 0) {
+		yab_supply_free(supply, false);
+		return NULL;
+	}
 	yab_supply_link_all(supply);
 	return supply;
+}
 
-err_memory:
-	snprintf(error, error_size, "out of memory");
-err_supply:
-	yab_supply_free(supply, false);
-	return NULL;
+struct yab_supply *yab_supply_adopt(const struct yab_supply_terms *terms,
+				    const struct yab_supply_ops *ops, void *arg)
+{
+	struct yab_supply *supply = yab_supply_alloc(terms, ops, arg);
+	const struct timeval now = { 0 };
+
+	if (!supply)
+		return NULL;
+	supply->serving = true;
+	supply->persistent = true;
+	supply->linked = true;
+	evtimer_add(supply->respawn, &now);
+	return supply;
 }
 
 void yab_supply_free(struct yab_supply *supply, bool goes_on)

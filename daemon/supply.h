@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "address.h"
 #include "codec.h"
@@ -24,8 +25,10 @@
 
 struct yab_supply;
 
-/* No callback comes from within a call. */
+/* No callback but worker() comes from within a call. */
 struct yab_supply_ops {
+	/* There is this one; it knows nothing yet, and leaves when we end. */
+	void (*worker)(pid_t pid, void *arg);
 	void (*linked)(void *arg);	/* all connections are open, first time */
 	/*
 	 * After yab_supply_persist(): the urgent connection is there (@error is NULL) or not;
@@ -38,18 +41,31 @@ struct yab_supply_ops {
 	void (*failed)(const char *error, void *arg);
 };
 
-/*
- * Borrows @memory_fd and @security. @bulks connections for the sweep, 1 to
- * YAB_WIRE_BULKS_MAX. NULL with one line in @error.
- */
-struct yab_supply *yab_supply_new(struct event_base *base, struct evdns_base *dns, const char *vm,
-				  int memory_fd, uint64_t pages, const struct yab_address *address,
-				  const struct yab_security *security,
-				  const uint8_t route[YAB_WIRE_TOKEN_SIZE],
-				  const uint8_t token[YAB_WIRE_TOKEN_SIZE], unsigned int bulks,
-				  enum yab_codec_kind codec,
+/* Copied, but for @memory_fd and @security, which are borrowed. */
+struct yab_supply_terms {
+	struct event_base *base;
+	struct evdns_base *dns;
+	const char *vm;
+	int memory_fd;
+	uint64_t pages;
+	const struct yab_address *address;
+	const struct yab_security *security;
+	const uint8_t *route;
+	const uint8_t *token;
+	unsigned int bulks;		/* for the sweep, 1 to YAB_WIRE_BULKS_MAX */
+	enum yab_codec_kind codec;
+};
+
+/* NULL with one line in @error. */
+struct yab_supply *yab_supply_new(const struct yab_supply_terms *terms,
 				  const struct yab_supply_ops *ops, void *arg, char *error,
 				  size_t error_size);
+/*
+ * Goes on where another supervisor has ended: it serves and is persistent from the first
+ * moment, and linked() does not come. NULL without memory.
+ */
+struct yab_supply *yab_supply_adopt(const struct yab_supply_terms *terms,
+				    const struct yab_supply_ops *ops, void *arg);
 /*
  * A worker that serves goes on by itself if @goes_on, as long as it has connections. Else
  * nobody needs its pages any more, and the connections end without a warning.

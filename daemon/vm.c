@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "memory.h"
 #include "region.h"
 #include "yabusame/wire.h"
 
@@ -21,10 +22,12 @@ struct yab_vms {
 	TAILQ_HEAD(yab_vm_list, yab_vm) all;
 	struct event_base *base;
 	const char *run_dir, *vm_dir;
+	struct yab_journal *journal;
 };
 
 static const char * const yab_vm_state_names[YAB_VM_STATES] = {
 	[YAB_VM_STARTING] = "starting",
+	[YAB_VM_ADOPTED] = "adopted",
 	[YAB_VM_RUNNING] = "running",
 	[YAB_VM_PAUSED] = "paused",
 	[YAB_VM_OUTGOING] = "outgoing",
@@ -38,6 +41,8 @@ static const char * const yab_vm_state_names[YAB_VM_STATES] = {
 static const unsigned int yab_vm_allowed[YAB_VM_STATES] = {
 	[YAB_VM_STARTING] = YAB_VM_TO(RUNNING) | YAB_VM_TO(PAUSED) | YAB_VM_TO(STOPPING) |
 			    YAB_VM_TO(GONE),
+	[YAB_VM_ADOPTED] = YAB_VM_TO(RUNNING) | YAB_VM_TO(PAUSED) | YAB_VM_TO(STOPPING) |
+			   YAB_VM_TO(GONE),
 	[YAB_VM_RUNNING] = YAB_VM_TO(PAUSED) | YAB_VM_TO(OUTGOING) | YAB_VM_TO(STOPPING) |
 			   YAB_VM_TO(GONE),
 	[YAB_VM_PAUSED] = YAB_VM_TO(RUNNING) | YAB_VM_TO(OUTGOING) | YAB_VM_TO(STOPPING) |
@@ -78,6 +83,11 @@ struct yab_vms *yab_vms_new(struct event_base *base, const char *run_dir, const 
 	vms->vm_dir = vm_dir;
 	TAILQ_INIT(&vms->all);
 	return vms;
+}
+
+void yab_vms_set_journal(struct yab_vms *vms, struct yab_journal *journal)
+{
+	vms->journal = journal;
 }
 
 static void yab_vm_free(struct yab_vm *vm)
@@ -147,11 +157,13 @@ static void yab_vm_status(json_t *result, const char *error, void *arg)
 {
 	struct yab_vm *vm = arg;
 
-	if (vm->state != YAB_VM_STARTING)
+	if (vm->state != YAB_VM_STARTING && vm->state != YAB_VM_ADOPTED)
 		return;
 	if (error) {
 		yab_log_error(vm->name, "%s", error);
-		yab_qemu_kill(vm->qemu);
+		/* An adopted one may run well; it is asked again when its monitor is back. */
+		if (vm->state == YAB_VM_STARTING)
+			yab_qemu_kill(vm->qemu);
 		return;
 	}
 	if (json_is_true(json_object_get(result, "running")))
@@ -169,8 +181,9 @@ static void yab_vm_ready(void *arg)
 	if (vm->hooks) {
 		if (vm->hooks->ready)
 			vm->hooks->ready(vm->hooks_arg);
-	} else if (vm->state == YAB_VM_STARTING) {
-		if (yab_qmp_call(yab_vm_qmp(vm), "query-status", NULL, -1, yab_vm_status, vm) < 0)
+	} else if (vm->state == YAB_VM_STARTING || vm->state == YAB_VM_ADOPTED) {
+		if (yab_qmp_call(yab_vm_qmp(vm), "query-status", NULL, -1, yab_vm_status, vm) < 0 &&
+		    vm->state == YAB_VM_STARTING)
 			yab_qemu_kill(vm->qemu);
 	}
 }
@@ -198,6 +211,7 @@ static void yab_vm_exited(const char *why, void *arg)
 
 	vm->qemu = NULL;
 	yab_vm_enter(vm, YAB_VM_GONE);
+	yab_journal_note_exit(vm->vms->journal, vm->name);
 	if (vm->hooks) {
 		vm->hooks->exited(why, vm->hooks_arg);
 		return;
@@ -246,9 +260,41 @@ static bool yab_vm_monitor_alive(const char *path)
 	return alive;
 }
 
+/*
+ * Takes @description over. NULL with one line in @error.
+ */
+static struct yab_vm *yab_vm_new(struct yab_vms *vms, struct yab_description *description,
+				 enum yab_vm_state state, char *error, size_t error_size)
+{
+	struct yab_vm *vm = calloc(1, sizeof(*vm));
+
+	snprintf(error, error_size, "out of memory");
+	if (!vm)
+		goto err_description;
+	vm->vms = vms;
+	vm->state = state;
+	vm->memory_fd = -1;
+	vm->description = description;
+	vm->name = description->name;
+	vm->pages = description->memory / YAB_WIRE_PAGE_SIZE;
+	vm->deadline = evtimer_new(vms->base, yab_vm_overdue, vm);
+	if (!vm->deadline)
+		goto err_vm;
+	TAILQ_INSERT_TAIL(&vms->all, vm, link);
+	return vm;
+
+err_vm:
+	free(vm);
+err_description:
+	yab_description_free(description);
+	return NULL;
+}
+
 struct yab_vm *yab_vms_add(struct yab_vms *vms, const char *name, enum yab_vm_state state,
 			   char *error, size_t error_size)
 {
+	char monitor[sizeof(((struct yab_vm *)0)->monitor)];
+	struct yab_description *description;
 	struct yab_vm *vm;
 
 	if (yab_description_name_check(name, error, error_size) < 0)
@@ -259,45 +305,91 @@ struct yab_vm *yab_vms_add(struct yab_vms *vms, const char *name, enum yab_vm_st
 			 yab_vm_state_names[vm->state]);
 		return NULL;
 	}
-	vm = calloc(1, sizeof(*vm));
-	if (!vm) {
-		snprintf(error, error_size, "out of memory");
+	description = yab_description_load(vms->vm_dir, name, error, error_size);
+	if (!description)
 		return NULL;
-	}
-	vm->vms = vms;
-	vm->state = state;
-	vm->memory_fd = -1;
-	vm->description = yab_description_load(vms->vm_dir, name, error, error_size);
-	if (!vm->description)
-		goto err_vm;
-	vm->name = vm->description->name;
-	vm->pages = vm->description->memory / YAB_WIRE_PAGE_SIZE;
-	if (snprintf(vm->monitor, sizeof(vm->monitor), "%s/%s.qmp", vms->run_dir, name) >=
-	    (int)sizeof(vm->monitor)) {
+	if (snprintf(monitor, sizeof(monitor), "%s/%s.qmp", vms->run_dir, name) >=
+	    (int)sizeof(monitor)) {
 		snprintf(error, error_size,
 			 "%s/%s.qmp: too long for a socket: use a shorter --run-dir", vms->run_dir,
 			 name);
 		goto err_description;
 	}
-	if (yab_vm_monitor_alive(vm->monitor)) {
+	if (yab_vm_monitor_alive(monitor)) {
 		snprintf(error, error_size,
-			 "VM %s runs here since before this daemon started: end that QEMU first (its monitor is %s)",
-			 name, vm->monitor);
+			 "VM %s runs here, and this daemon knows nothing of it: end that QEMU first (its monitor is %s)",
+			 name, monitor);
 		goto err_description;
 	}
-	vm->deadline = evtimer_new(vms->base, yab_vm_overdue, vm);
-	if (!vm->deadline) {
-		snprintf(error, error_size, "out of memory");
-		goto err_description;
-	}
-	TAILQ_INSERT_TAIL(&vms->all, vm, link);
+	vm = yab_vm_new(vms, description, state, error, error_size);
+	if (vm)
+		memcpy(vm->monitor, monitor, sizeof(monitor));
 	return vm;
 
 err_description:
-	yab_description_free(vm->description);
-err_vm:
-	free(vm);
+	yab_description_free(description);
 	return NULL;
+}
+
+/* That of the file, if it is still the one that the VM was started with. */
+static struct yab_description *yab_vm_describe(struct yab_vms *vms,
+					       const struct yab_record *record)
+{
+	struct yab_description *description;
+	char error[YAB_WIRE_ERROR_MAX];
+
+	description = yab_description_load(vms->vm_dir, record->vm, error, sizeof(error));
+	if (description && description->memory == record->memory &&
+	    !strcmp(description->identity, record->qemu.description))
+		return description;
+	/* A QEMU that has ended has left no identity behind. */
+	if (record->qemu.monitor[0])
+		yab_log_warn(record->vm, "its description is another one than it was started with%s%s",
+			     description ? "" : ": ", description ? "" : error);
+	yab_description_free(description);
+	return yab_description_known(record->vm, record->memory, record->qemu.description);
+}
+
+struct yab_vm *yab_vms_adopt(struct yab_vms *vms, const struct yab_record *record,
+			     enum yab_vm_state state, char *error, size_t error_size)
+{
+	const struct yab_process *process = &record->qemu.process;
+	struct yab_description *description;
+	char log[4096];
+	struct yab_vm *vm;
+
+	if (yab_vms_find(vms, record->vm)) {
+		snprintf(error, error_size, "VM %s is there already", record->vm);
+		return NULL;
+	}
+	description = yab_vm_describe(vms, record);
+	if (!description) {
+		snprintf(error, error_size, "out of memory");
+		return NULL;
+	}
+	vm = yab_vm_new(vms, description, state, error, error_size);
+	if (!vm)
+		return NULL;
+	memcpy(vm->monitor, record->qemu.monitor, sizeof(vm->monitor));
+	memcpy(vm->memory_path, record->qemu.memory_path, sizeof(vm->memory_path));
+	vm->memory_fd = yab_memory_find(process->pid, vm->name, record->memory);
+	if (vm->memory_fd < 0 && yab_process_lives(&record->migration.worker))
+		vm->memory_fd = yab_memory_find(record->migration.worker.pid, vm->name,
+						record->memory);
+	snprintf(log, sizeof(log), "%s/%s.log", vms->run_dir, vm->name);
+	errno = ESRCH;
+	if (process->pid)
+		vm->qemu = yab_qemu_adopt(vms->base, vm->name, process, vm->monitor, log,
+					  &yab_vm_qemu_ops, vm, error, error_size);
+	if (!vm->qemu && errno != ESRCH) {
+		yab_vm_free(vm);
+		return NULL;
+	}
+	if (!vm->qemu) {
+		yab_vm_enter(vm, YAB_VM_GONE);
+		yab_journal_note_exit(vms->journal, vm->name);
+	}
+	return vm;
 }
 
 void yab_vm_remove(struct yab_vm *vm)
@@ -311,6 +403,7 @@ int yab_vm_spawn(struct yab_vm *vm, const char *memory_path, int memory_fd, bool
 		 char *error, size_t error_size)
 {
 	char monitor[160], log[4096];
+	struct yab_record_qemu record = { .process = { .pid = 0 } };
 	struct yab_description_values values = {
 		.memory = memory_path,
 		.monitor = monitor,
@@ -326,13 +419,26 @@ int yab_vm_spawn(struct yab_vm *vm, const char *memory_path, int memory_fd, bool
 		snprintf(error, error_size, "out of memory");
 		return -1;
 	}
+	memcpy(record.monitor, vm->monitor, sizeof(record.monitor));
+	memcpy(record.memory_path, vm->memory_path, sizeof(record.memory_path));
+	memcpy(record.description, vm->description->identity, sizeof(record.description));
+	/* Should we end before its number is known it is found by its command line. */
+	if (yab_journal_promise_qemu(vm->vms->journal, vm->name, vm->description->memory, &record,
+				     error, error_size) < 0) {
+		yab_description_command_free(command);
+		return -1;
+	}
 	unlink(vm->monitor);
 	vm->qemu = yab_qemu_spawn(vm->vms->base, vm->name, command, vm->monitor, log,
 				  incoming ? -1 : memory_fd, &yab_vm_qemu_ops, vm, error,
 				  error_size);
 	yab_description_command_free(command);
-	if (!vm->qemu)
+	if (!vm->qemu) {
+		yab_journal_note_exit(vm->vms->journal, vm->name);
 		return -1;
+	}
+	record.process = *yab_qemu_process(vm->qemu);
+	yab_journal_note_qemu(vm->vms->journal, vm->name, vm->description->memory, &record);
 	vm->memory_fd = memory_fd;
 	return 0;
 }

@@ -15,10 +15,12 @@
 #include <sys/queue.h>
 
 #include "description.h"
+#include "journal.h"
 #include "qemu.h"
 
 enum yab_vm_state {
 	YAB_VM_STARTING,	/* QEMU was started here, its guest not yet seen running */
+	YAB_VM_ADOPTED,		/* found at the daemon's start; QEMU has not answered yet */
 	YAB_VM_RUNNING,
 	YAB_VM_PAUSED,
 	YAB_VM_OUTGOING,	/* an outgoing job owns it */
@@ -50,7 +52,7 @@ struct yab_vm {
 	struct yab_description *description;
 	const char *name;	/* the description's */
 	enum yab_vm_state state;
-	int memory_fd;		/* the pages are here, whether it started or arrived here */
+	int memory_fd;		/* the pages are here, whether it started or arrived here; or -1 */
 	uint64_t pages;
 	char memory_path[128];	/* what QEMU was given for ${memory} */
 	char monitor[128];
@@ -63,6 +65,8 @@ struct yab_vm {
 };
 
 struct yab_vms *yab_vms_new(struct event_base *base, const char *run_dir, const char *vm_dir);
+/* Each VM with a QEMU has a record there from now on; borrowed. */
+void yab_vms_set_journal(struct yab_vms *vms, struct yab_journal *journal);
 /* The QEMUs go on without us. */
 void yab_vms_free(struct yab_vms *vms);
 struct yab_vm *yab_vms_find(struct yab_vms *vms, const char *name);
@@ -76,6 +80,12 @@ struct yab_vm *yab_vms_next(struct yab_vm *vm);
  */
 struct yab_vm *yab_vms_add(struct yab_vms *vms, const char *name, enum yab_vm_state state,
 			   char *error, size_t error_size);
+/*
+ * Puts the VM of @record, which a supervisor before us has left, into the table in @state;
+ * in state gone and without a QEMU where that has ended. NULL with one line in @error.
+ */
+struct yab_vm *yab_vms_adopt(struct yab_vms *vms, const struct yab_record *record,
+			     enum yab_vm_state state, char *error, size_t error_size);
 /* Ends its life in the table; the QEMU must be gone. */
 void yab_vm_remove(struct yab_vm *vm);
 

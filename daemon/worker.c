@@ -207,7 +207,7 @@ static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
 	const struct yab_store_statistics *now = yab_pager_statistics(worker->pager);
 	json_t *json;
 
-	json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	json = json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}",
 			 "type", "statistics",
 			 "packed_pages", (json_int_t)now->packed_pages,
 			 "packed_bytes", (json_int_t)now->packed_bytes,

@@ -79,7 +79,8 @@ daemon() {
 		metrics=$((20000 + RANDOM % 20000))
 		"$bin/yabusamed" --debug --listen "${listen_on:-127.0.0.1}:$port" \
 			--metrics "127.0.0.1:$metrics" \
-			--run-dir "$work/$1/run" --vm-dir "$work/$1/vms" "${@:2}" 2>>"$work/$1.log" &
+			--run-dir "$work/$1/run" --vm-dir "$work/$1/vms" \
+			--state-dir "$work/$1/state" "${@:2}" 2>>"$work/$1.log" &
 		daemon_pid=$!
 		for _ in $(seq 100); do
 			grep -q 'listening on' "$work/$1.log" && break 2
@@ -264,21 +265,21 @@ fi
 
 # The daemon itself.
 refuses "a second daemon" "another yabusamed uses" \
-	timeout 60 "$bin/yabusamed" --run-dir "$work/a/run" --listen "$b"
+	timeout 60 "$bin/yabusamed" --run-dir "$work/a/run" --state-dir "$work/c" --listen "$b"
 refuses "a port in use" "cannot listen on" \
-	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --listen "$b"
+	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --state-dir "$work/c.state" --listen "$b"
 refuses "an address that is none" "cannot listen on\|is no ADDRESS" \
-	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --listen "256.1.1.1:x"
+	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --state-dir "$work/c.state" --listen "256.1.1.1:x"
 refuses "a policy that is none" "forward=N" \
-	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --policy forward=-1
+	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --state-dir "$work/c.state" --policy forward=-1
 refuses "an operand" "is no option" timeout 60 "$bin/yabusamed" now
 
 for address in 0.0.0.0:9464 192.0.2.1:9464 127.0.0.1 localhost:9464; do
 	refuses "metrics on $address" "give 127.0.0.1:PORT\|is no ADDRESS:PORT" \
-		timeout 60 "$bin/yabusamed" --run-dir "$work/c" --metrics "$address"
+		timeout 60 "$bin/yabusamed" --run-dir "$work/c" --state-dir "$work/c.state" --metrics "$address"
 done
 refuses "metrics on a port in use" "--metrics: cannot listen on" \
-	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --metrics "127.0.0.1:$port_b"
+	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --state-dir "$work/c.state" --metrics "127.0.0.1:$port_b"
 refuses "a watch of what is no job" "goes with jobinfo" on a list --watch
 refuses "a watch without a job" "no migration" on a jobinfo nosuch --watch
 
@@ -322,6 +323,7 @@ done
 # TLS: what is missing or wrong at the start.
 starts_not() {
 	refuses "$1" "$2" timeout 60 "$bin/yabusamed" --run-dir "$work/x/run" --vm-dir "$work/x/vms" \
+		--state-dir "$work/x/state" \
 		"${@:3}"
 }
 

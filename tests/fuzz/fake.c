@@ -307,17 +307,19 @@ struct yab_qemu *__wrap_yab_qemu_spawn(struct event_base *base, const char *vm,
 	return qemu;
 }
 
+const struct yab_process *__wrap_yab_qemu_process(const struct yab_qemu *qemu);
+const struct yab_process *__wrap_yab_qemu_process(const struct yab_qemu *qemu)
+{
+	static const struct yab_process none = { .pid = 0 };
+
+	(void)qemu;
+	return &none;
+}
+
 struct yab_qmp *__wrap_yab_qemu_qmp(struct yab_qemu *qemu);
 struct yab_qmp *__wrap_yab_qemu_qmp(struct yab_qemu *qemu)
 {
 	return qemu && qemu->ready ? qemu->qmp : NULL;
-}
-
-pid_t __wrap_yab_qemu_pid(const struct yab_qemu *qemu);
-pid_t __wrap_yab_qemu_pid(const struct yab_qemu *qemu)
-{
-	(void)qemu;
-	return -1;
 }
 
 /* Every other page was written. */

@@ -160,7 +160,7 @@ set_up()
 
 qemu_pid()
 {
-	on "$1" pgrep -f "^qemu-system-x86_64 .*$monitor"
+	on "$1" pgrep -f "^[^ ]*qemu-system-x86_64 .*$monitor"
 }
 
 no_qemu() { ! qemu_pid "$1" >/dev/null; }

@@ -41,7 +41,7 @@ on host2 yabctl jobinfo $vm | sed 's/^/# host2: /'
 ok "pages are outstanding" test "$(present)" -lt "$pages"
 ok "jobinfo says why and what next" sh -c \
 	"yabctl jobinfo $vm | grep -q 'paused  *for [0-9]* s, no .* connection: .*; next try in [0-9]* s'"
-ok "the metrics say so, too" sh -c \
+ok "the metrics say so, too" bash -c \
 	"exec 3<>/dev/tcp/127.0.0.1/9464; printf 'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n' >&3
 	grep -q 'yabusame_job_state=\"paused\"} 1' <&3"
 ok "resume: of no use, but no error" yabctl resume $vm

@@ -31,7 +31,8 @@ until_true 10 no_region host2 || bail "the held region stays"
 on host2 sh -c "mkdir -p /run/other && cp -r /etc/pki/yabusame /run/other/pki &&
 	chown -R nobody /run/other &&
 	setsid setpriv --reuid=nobody --clear-groups yabusamed --listen 0.0.0.0:7700 \
-		--tls-dir /run/other/pki --run-dir /run/other </dev/null >/run/other.log 2>&1 &"
+		--tls-dir /run/other/pki --run-dir /run/other --state-dir /run/other/state \
+		</dev/null >/run/other.log 2>&1 &"
 until_true 10 on host2 grep -q "listening on" /run/other.log || bail "no daemon of nobody's"
 refused "no permission" host2:7700 "permi"
 on host2 pkill -u nobody yabusamed

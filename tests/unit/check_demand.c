@@ -96,7 +96,15 @@ static void on_ended(void *arg)
 	ended++;
 }
 
+/* It goes with the rest. */
+static void on_worker(pid_t pid, void *arg)
+{
+	(void)arg;
+	ck_assert_int_gt(pid, 0);
+}
+
 static const struct yab_demand_ops ops = {
+	.worker = on_worker,
 	.statistics = on_statistics,
 	.open = on_open,
 	.lost = on_lost,

@@ -74,7 +74,15 @@ static void on_failed(const char *error, void *arg)
 	failed++;
 }
 
+/* It goes with the rest. */
+static void on_worker(pid_t pid, void *arg)
+{
+	(void)arg;
+	ck_assert_int_gt(pid, 0);
+}
+
 static const struct yab_supply_ops ops = {
+	.worker = on_worker,
 	.linked = on_linked,
 	.urgent = on_urgent,
 	.statistics = on_statistics,
@@ -125,10 +133,21 @@ static void teardown(void)
 
 static void begin(const struct yab_address *address)
 {
+	const struct yab_supply_terms terms = {
+		.base = base,
+		.dns = dns,
+		.vm = "test",
+		.memory_fd = here.fd,
+		.pages = PAGES,
+		.address = address,
+		.security = &security,
+		.route = route,
+		.token = token,
+		.bulks = 1,
+	};
 	char error[512];
 
-	supply = yab_supply_new(base, dns, "test", here.fd, PAGES, address, &security, route,
-				token, 1, YAB_CODEC_NONE, &ops, NULL, error, sizeof(error));
+	supply = yab_supply_new(&terms, &ops, NULL, error, sizeof(error));
 	ck_assert_msg(supply, "%s", error);
 }
 

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "adoption.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "incoming.h"
+#include "log.h"
+#include "outgoing.h"
+#include "process.h"
+
+/* For each state of a record: where its QEMU runs, and where it has ended. */
+static const enum yab_adoption yab_adoption_table[YAB_RECORD_STATES][2] = {
+	[YAB_RECORD_NONE] = { YAB_ADOPTION_WATCH, YAB_ADOPTION_DROP },
+	[YAB_RECORD_LEAVING] = { YAB_ADOPTION_GIVE_BACK, YAB_ADOPTION_DROP },
+	[YAB_RECORD_ASKED] = { YAB_ADOPTION_ASK, YAB_ADOPTION_ASK },
+	[YAB_RECORD_LEFT] = { YAB_ADOPTION_SERVE, YAB_ADOPTION_SERVE },
+	[YAB_RECORD_ARRIVING] = { YAB_ADOPTION_UNDO, YAB_ADOPTION_UNDO },
+	[YAB_RECORD_COMMITTED] = { YAB_ADOPTION_CONTINUE, YAB_ADOPTION_DISOWN },
+	[YAB_RECORD_ARRIVED] = { YAB_ADOPTION_PULL, YAB_ADOPTION_DISOWN },
+	[YAB_RECORD_COMPLETE] = { YAB_ADOPTION_KEEP, YAB_ADOPTION_KEEP },
+};
+
+static const char * const yab_adoption_texts[YAB_ADOPTIONS] = {
+	[YAB_ADOPTION_DROP] = "its QEMU has ended: forgotten",
+	[YAB_ADOPTION_DISOWN] =
+		"arrived here, and its QEMU has ended: forgotten; the source keeps its memory until somebody decides there",
+	[YAB_ADOPTION_WATCH] = "runs here since before this daemon started",
+	[YAB_ADOPTION_GIVE_BACK] =
+		"was leaving, and the destination has not committed: it goes on here",
+	[YAB_ADOPTION_ASK] = "was leaving: the destination is asked whether it runs there",
+	[YAB_ADOPTION_SERVE] = "has left: its pages are served again",
+	[YAB_ADOPTION_UNDO] = "was arriving and is not committed: it is the source's",
+	[YAB_ADOPTION_CONTINUE] = "has arrived: it goes on here",
+	[YAB_ADOPTION_PULL] = "has arrived: its missing pages are fetched",
+	[YAB_ADOPTION_KEEP] = "has arrived with all its pages: the source has not confirmed yet",
+};
+
+enum yab_adoption yab_adoption_decide(const struct yab_record *record, bool runs)
+{
+	return yab_adoption_table[record->migration.state][runs ? 0 : 1];
+}
+
+const char *yab_adoption_text(enum yab_adoption adoption)
+{
+	return yab_adoption_texts[adoption];
+}
+
+/* Its supervisor may have ended before it knew whom it had started. */
+static void yab_adoption_find_qemu(struct yab_record *record)
+{
+	char argument[sizeof(record->qemu.monitor) + 16];
+
+	if (!record->qemu.monitor[0] || record->qemu.process.pid)
+		return;
+	/* As yab_vm_spawn() gives it. */
+	snprintf(argument, sizeof(argument), "unix:%s,server=on", record->qemu.monitor);
+	record->qemu.process = yab_process_find(argument);
+}
+
+static void yab_adoption_drop(struct yab_supervisor *supervisor, const struct yab_record *record)
+{
+	const struct yab_record_migration over = { .state = YAB_RECORD_NONE };
+
+	yab_process_kill(&record->migration.worker);
+	yab_journal_note_exit(supervisor->journal, record->vm);
+	if (record->migration.state != YAB_RECORD_NONE)
+		yab_journal_note(supervisor->journal, record->vm, record->memory, &over);
+}
+
+/* The instance goes first: without the record "unknown" could be untrue. */
+static void yab_adoption_disown(struct yab_supervisor *supervisor,
+				const struct yab_record *record)
+{
+	char error[YAB_WIRE_ERROR_MAX];
+
+	if (yab_journal_renew(supervisor->journal, supervisor->instance, error,
+			      sizeof(error)) < 0) {
+		yab_log_error(record->vm, "%s: its record stays until the next start", error);
+		return;
+	}
+	yab_adoption_drop(supervisor, record);
+}
+
+/* 0, or -1 with one line in @error. */
+static int yab_adoption_run(struct yab_supervisor *supervisor, enum yab_adoption adoption,
+			    const struct yab_record *record, char *error, size_t error_size)
+{
+	static const enum yab_vm_state states[YAB_ADOPTIONS] = {
+		[YAB_ADOPTION_WATCH] = YAB_VM_ADOPTED,
+		[YAB_ADOPTION_GIVE_BACK] = YAB_VM_OUTGOING,
+		[YAB_ADOPTION_ASK] = YAB_VM_OUTGOING,
+		[YAB_ADOPTION_SERVE] = YAB_VM_OUTGOING,
+		[YAB_ADOPTION_UNDO] = YAB_VM_INCOMING,
+		[YAB_ADOPTION_CONTINUE] = YAB_VM_INCOMING,
+		[YAB_ADOPTION_PULL] = YAB_VM_ADOPTED,
+	};
+	struct yab_vm *vm;
+
+	switch (adoption) {
+	case YAB_ADOPTION_DROP:
+		yab_adoption_drop(supervisor, record);
+		return 0;
+	case YAB_ADOPTION_DISOWN:
+		yab_adoption_disown(supervisor, record);
+		return 0;
+	case YAB_ADOPTION_KEEP:
+		/* The supervisor may have ended when both records were there. */
+		if (yab_incomings_find(supervisor->incomings, record->migration.token))
+			return 0;
+		return yab_incoming_adopt(supervisor, record, NULL, error, error_size);
+	default:
+		break;
+	}
+	vm = yab_vms_adopt(supervisor->vms, record, states[adoption], error, error_size);
+	if (!vm)
+		return -1;
+	switch (adoption) {
+	case YAB_ADOPTION_GIVE_BACK:
+	case YAB_ADOPTION_ASK:
+	case YAB_ADOPTION_SERVE:
+		return yab_outgoing_adopt(supervisor, record, vm, error, error_size);
+	case YAB_ADOPTION_UNDO:
+	case YAB_ADOPTION_CONTINUE:
+		return yab_incoming_adopt(supervisor, record, vm, error, error_size);
+	case YAB_ADOPTION_PULL:
+		return yab_incoming_adopt(supervisor, record, NULL, error, error_size);
+	default:
+		return 0;
+	}
+}
+
+static void yab_adopt(struct yab_supervisor *supervisor, struct yab_record *record)
+{
+	char error[YAB_WIRE_ERROR_MAX];
+	enum yab_adoption adoption;
+
+	yab_adoption_find_qemu(record);
+	adoption = yab_adoption_decide(record, yab_process_lives(&record->qemu.process));
+	yab_log_info(record->vm, "%s", yab_adoption_texts[adoption]);
+	if (yab_adoption_run(supervisor, adoption, record, error, sizeof(error)) < 0)
+		yab_log_error(record->vm, "cannot be taken up: %s: restart yabusamed to try again",
+			      error);
+}
+
+void yab_adopt_all(struct yab_supervisor *supervisor)
+{
+	struct yab_record *records;
+	size_t count;
+
+	records = yab_journal_list(supervisor->journal, &count);
+	if (!records) {
+		yab_log_error(NULL, "no VM can be taken up: out of memory: restart yabusamed");
+		return;
+	}
+	/* VMs before sessions without one: see YAB_ADOPTION_KEEP. */
+	for (size_t i = 0; i < count; i++)
+		if (records[i].migration.state != YAB_RECORD_COMPLETE)
+			yab_adopt(supervisor, &records[i]);
+	for (size_t i = 0; i < count; i++)
+		if (records[i].migration.state == YAB_RECORD_COMPLETE)
+			yab_adopt(supervisor, &records[i]);
+	free(records);
+}

@@ -1,0 +1,529 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Records and their files: what is written is read, what is not whole is not believed. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../daemon/journal.h"
+#include "script.h"
+
+#define BOOT	"b"
+#define TOKEN	"00112233445566778899aabbccddeeff"
+#define ROUTE	"ffeeddccbbaa99887766554433221100"
+#define OTHER	"0123456789abcdef0123456789abcdef"
+
+static char folder[64];
+static struct event_base *base;
+static struct yab_journal *journal;
+static char instance[YAB_TOKEN_TEXT_SIZE];
+static char error[512];
+
+static struct yab_record_qemu some_qemu(void)
+{
+	struct yab_record_qemu qemu = {
+		.process = { .pid = 4711, .start = 123456789012 },
+		.monitor = "/run/vm1.qmp",
+		.memory_path = "/proc/self/fd/3",
+		.description = "d",
+	};
+
+	return qemu;
+}
+
+static struct yab_record_migration some_migration(enum yab_record_state state)
+{
+	struct yab_record_migration migration = {
+		.state = state,
+		.token = TOKEN,
+		.route = ROUTE,
+		.instance = OTHER,
+		.session = "01234567",
+		.peer = "[2001:db8::1]:7655",
+		.running = true,
+		.connections = 3,
+		.bandwidth = 1 << 20,
+		.codec = YAB_CODEC_ZSTD,
+		.worker = { .pid = 4712, .start = 7 },
+	};
+
+	return migration;
+}
+
+static struct yab_record some_record(enum yab_record_state state)
+{
+	struct yab_record record = { .vm = "vm1", .memory = 1 << 20, .qemu = some_qemu() };
+
+	if (state != YAB_RECORD_NONE)
+		record.migration = some_migration(state);
+	return record;
+}
+
+/* --- records ----------------------------------------------------------------------- */
+
+static void same_record(const struct yab_record *a, const struct yab_record *b)
+{
+	ck_assert_str_eq(a->vm, b->vm);
+	ck_assert_uint_eq(a->memory, b->memory);
+	ck_assert_int_eq(a->qemu.process.pid, b->qemu.process.pid);
+	ck_assert_uint_eq(a->qemu.process.start, b->qemu.process.start);
+	ck_assert_str_eq(a->qemu.monitor, b->qemu.monitor);
+	ck_assert_str_eq(a->qemu.memory_path, b->qemu.memory_path);
+	ck_assert_str_eq(a->qemu.description, b->qemu.description);
+	ck_assert_int_eq(a->migration.state, b->migration.state);
+	ck_assert_str_eq(a->migration.token, b->migration.token);
+	ck_assert_str_eq(a->migration.route, b->migration.route);
+	ck_assert_str_eq(a->migration.instance, b->migration.instance);
+	ck_assert_str_eq(a->migration.session, b->migration.session);
+	ck_assert_str_eq(a->migration.peer, b->migration.peer);
+	ck_assert_int_eq(a->migration.running, b->migration.running);
+	ck_assert_uint_eq(a->migration.connections, b->migration.connections);
+	ck_assert_uint_eq(a->migration.bandwidth, b->migration.bandwidth);
+	ck_assert_int_eq(a->migration.codec, b->migration.codec);
+	ck_assert_int_eq(a->migration.worker.pid, b->migration.worker.pid);
+	ck_assert_uint_eq(a->migration.worker.start, b->migration.worker.start);
+}
+
+static int parse(const char *text, struct yab_record *record)
+{
+	error[0] = '\0';
+	return yab_record_parse(text, strlen(text), BOOT, record, error, sizeof(error));
+}
+
+START_TEST(round_trip)
+{
+	struct yab_record record = some_record(_i), again;
+	char *text;
+
+	for (int without = 0; without < 3; without++) {
+		if (without == 1)
+			memset(&record.migration.worker, 0, sizeof(record.migration.worker));
+		if (without == 2 && _i)
+			memset(&record.qemu, 0, sizeof(record.qemu));
+		text = yab_record_print(&record, BOOT);
+		ck_assert_ptr_nonnull(text);
+		ck_assert_msg(!parse(text, &again), "%s: %s", error, text);
+		same_record(&record, &again);
+		free(text);
+	}
+}
+END_TEST
+
+START_TEST(torn)
+{
+	struct yab_record record = some_record(YAB_RECORD_ASKED), again;
+	char *text = yab_record_print(&record, BOOT);
+	const size_t whole = strlen(text) - 1;
+
+	ck_assert_str_eq(text + whole, "\n");
+	for (size_t length = 0; length < whole; length++) {
+		ck_assert_int_eq(yab_record_parse(text, length, BOOT, &again, error,
+						  sizeof(error)), -1);
+		ck_assert_msg(strstr(error, "torn"), "%s", error);
+	}
+	/* What an unlucky disk makes of it. */
+	memset(text + whole / 2, 0, whole - whole / 2);
+	ck_assert_int_eq(yab_record_parse(text, whole, BOOT, &again, error, sizeof(error)), -1);
+	free(text);
+}
+END_TEST
+
+#define HEAD	"\"boot\": \"b\", \"vm\": \"vm1\", \"memory\": 4096"
+#define QEMU(pid, more)	"\"qemu\": {\"pid\": " pid ", \"start\": 1, \"monitor\": \"m\", " \
+	"\"memory_path\": \"p\", \"description\": \"d\"" more "}"
+#define MIGRATION(state, token, more) "\"migration\": {\"state\": \"" state "\", \"token\": " \
+	"\"" token "\", \"route\": \"" ROUTE "\", \"instance\": \"" OTHER "\", \"session\": \"\", " \
+	"\"peer\": \"h\", \"running\": true" more "}"
+#define REST	", \"connections\": 1, \"bandwidth\": 0, \"codec\": \"none\""
+
+static const struct {
+	const char *text, *says;	/* NULL: nothing is wrong */
+} texts[] = {
+	{ "{\"version\": 1, " HEAD "}", NULL },
+	{ "{\"version\": 1, " HEAD ", " QEMU("1", "") "}", NULL },
+	{ "{\"version\": 1, " HEAD ", " MIGRATION("left", TOKEN, REST) "}", NULL },
+	{ "{\"version\": 2, " HEAD "}", "version 2" },
+	{ "{\"version\": 0, " HEAD "}", "version 0" },
+	{ "{\"version\": \"1\", " HEAD "}", "version 0" },
+	{ "{" HEAD "}", "version 0" },
+	{ "[]", "no object" },
+	{ "{\"version\": 1, " HEAD ", " HEAD "}", "duplicate" },
+	{ "{\"version\": 1, " HEAD ", \"more\": 1}", "not understood" },
+	{ "{\"version\": 1, \"boot\": \"b\", \"memory\": 4096}", "not understood" },
+	{ "{\"version\": 1, \"boot\": \"b\", \"vm\": \"../vm\", \"memory\": 4096}",
+	  "not understood" },
+	{ "{\"version\": 1, \"boot\": \"b\", \"vm\": \"vm1\", \"memory\": 4097}",
+	  "not understood" },
+	{ "{\"version\": 1, \"boot\": \"b\", \"vm\": \"vm1\", \"memory\": -4096}",
+	  "not understood" },
+	{ "{\"version\": 1, " HEAD ", " QEMU("-1", "") "}", "not understood" },
+	{ "{\"version\": 1, " HEAD ", " QEMU("4294967297", "") "}", "not understood" },
+	{ "{\"version\": 1, " HEAD ", " QEMU("1", ", \"more\": 1") "}", "not understood" },
+	{ "{\"version\": 1, " HEAD ", " MIGRATION("none", TOKEN, REST) "}", "not understood" },
+	{ "{\"version\": 1, " HEAD ", " MIGRATION("lost", TOKEN, REST) "}", "not understood" },
+	{ "{\"version\": 1, " HEAD ", " MIGRATION("left", "", REST) "}", "not understood" },
+	{ "{\"version\": 1, " HEAD ", " MIGRATION("leaving", "", REST) "}", NULL },
+	{ "{\"version\": 1, " HEAD ", " MIGRATION("leaving", "0", REST) "}", "not understood" },
+	{ "{\"version\": 1, " HEAD ", " MIGRATION("left", TOKEN, "") "}", "not understood" },
+	{ "{\"version\": 1, " HEAD ", "
+	  MIGRATION("left", TOKEN, ", \"connections\": 17, \"bandwidth\": 0, "
+				   "\"codec\": \"none\"") "}", "not understood" },
+	{ "{\"version\": 1, " HEAD ", "
+	  MIGRATION("left", TOKEN, ", \"connections\": 1, \"bandwidth\": 0, "
+				   "\"codec\": \"zip\"") "}", "not understood" },
+	{ "{\"version\": 1, " HEAD ", "
+	  MIGRATION("left", TOKEN, REST ", \"worker\": {\"pid\": -2, \"start\": 1}") "}",
+	  "not understood" },
+};
+
+START_TEST(understood)
+{
+	struct yab_record record;
+	const int result = parse(texts[_i].text, &record);
+
+	if (!texts[_i].says) {
+		ck_assert_msg(!result, "%s: %s", error, texts[_i].text);
+		return;
+	}
+	ck_assert_msg(result == -1, "accepted: %s", texts[_i].text);
+	ck_assert_msg(strstr(error, texts[_i].says), "does not say %s: %s", texts[_i].says, error);
+	ck_assert(!strchr(error, '\n'));
+}
+END_TEST
+
+/* Numbers of processes from before a restart of the system are others' now. */
+START_TEST(other_boot)
+{
+	struct yab_record record = some_record(YAB_RECORD_LEFT), again;
+	char *text = yab_record_print(&record, "c");
+
+	ck_assert(!parse(text, &again));
+	ck_assert_int_eq(again.qemu.process.pid, 0);
+	ck_assert_int_eq(again.migration.worker.pid, 0);
+	ck_assert_str_eq(again.qemu.monitor, record.qemu.monitor);
+	free(text);
+}
+END_TEST
+
+/* --- the folder -------------------------------------------------------------------- */
+
+static void set_up(void)
+{
+	snprintf(folder, sizeof(folder), "/tmp/yab_journal.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	base = event_base_new();
+	journal = yab_journal_open(base, folder, instance, error, sizeof(error));
+	ck_assert_msg(journal, "%s", error);
+}
+
+static void tear_down(void)
+{
+	char path[400];
+	struct dirent *entry;
+	DIR *all;
+
+	yab_journal_close(journal);
+	event_base_free(base);
+	all = opendir(folder);
+	while ((entry = readdir(all))) {
+		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+		unlink(path);
+	}
+	closedir(all);
+	ck_assert_int_eq(rmdir(folder), 0);
+}
+
+/* As after a kill -9: what is on the disk counts. The instance of before in @was. */
+static void start_again(char was[YAB_TOKEN_TEXT_SIZE])
+{
+	memcpy(was, instance, sizeof(instance));
+	yab_journal_close(journal);
+	journal = yab_journal_open(base, folder, instance, error, sizeof(error));
+	ck_assert_msg(journal, "%s", error);
+}
+
+static bool is_there(const char *file)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/%s", folder, file);
+	return !access(path, F_OK);
+}
+
+static void put(const char *file, const char *text)
+{
+	char path[200];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, file);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+/* The only record; all zero if there is none. */
+static struct yab_record only(void)
+{
+	struct yab_record *records, record = { .memory = 0 };
+	size_t count;
+
+	records = yab_journal_list(journal, &count);
+	ck_assert_ptr_nonnull(records);
+	ck_assert_uint_le(count, 1);
+	if (count)
+		record = records[0];
+	free(records);
+	return record;
+}
+
+static int promise_qemu(void)
+{
+	const struct yab_record_qemu qemu = some_qemu();
+
+	return yab_journal_promise_qemu(journal, "vm1", 1 << 20, &qemu, error, sizeof(error));
+}
+
+static int promise(enum yab_record_state state)
+{
+	const struct yab_record_migration migration = some_migration(state);
+
+	return yab_journal_promise_migration(journal, "vm1", 1 << 20, &migration, error,
+					     sizeof(error));
+}
+
+static void note(enum yab_record_state state)
+{
+	const struct yab_record_migration migration = some_migration(state);
+
+	yab_journal_note(journal, "vm1", 1 << 20, &migration);
+}
+
+START_TEST(life_of_a_record)
+{
+	struct yab_record record, expected = some_record(YAB_RECORD_LEFT);
+	char was[YAB_TOKEN_TEXT_SIZE];
+
+	ck_assert(!promise_qemu());
+	ck_assert(!promise(YAB_RECORD_LEAVING));
+	ck_assert(!promise(YAB_RECORD_ASKED));
+	note(YAB_RECORD_LEFT);
+	start_again(was);
+	ck_assert_str_eq(instance, was);
+	record = only();
+	/* The boot is this one. */
+	same_record(&record, &expected);
+	yab_journal_note_exit(journal, "vm1");
+	start_again(was);
+	record = only();
+	ck_assert_str_eq(record.qemu.monitor, "");
+	ck_assert_int_eq(record.migration.state, YAB_RECORD_LEFT);
+	note(YAB_RECORD_NONE);
+	ck_assert(!is_there("vm1.json"));
+	ck_assert_uint_eq(only().memory, 0);
+}
+END_TEST
+
+START_TEST(sessions)
+{
+	const struct yab_record_migration complete = some_migration(YAB_RECORD_COMPLETE);
+	char was[YAB_TOKEN_TEXT_SIZE];
+	struct yab_record record;
+
+	ck_assert(!promise(YAB_RECORD_ARRIVING));
+	ck_assert(!promise(YAB_RECORD_COMMITTED));
+	note(YAB_RECORD_ARRIVED);
+	yab_journal_keep(journal, "vm1", 1 << 20, &complete);
+	ck_assert(!is_there("vm1.json"));
+	ck_assert(is_there(ROUTE ".session"));
+	start_again(was);
+	record = only();
+	ck_assert_int_eq(record.migration.state, YAB_RECORD_COMPLETE);
+	ck_assert_str_eq(record.migration.token, TOKEN);
+	/* The VM may leave meanwhile. */
+	ck_assert(!promise(YAB_RECORD_LEAVING));
+	note(YAB_RECORD_NONE);
+	yab_journal_forget(journal, ROUTE);
+	ck_assert(!is_there(ROUTE ".session"));
+	ck_assert_uint_eq(only().memory, 0);
+	ck_assert_str_eq(instance, was);
+}
+END_TEST
+
+/* Whoever loses its journal makes no promises for the supervisor before. */
+START_TEST(instances)
+{
+	char was[YAB_TOKEN_TEXT_SIZE], path[200];
+
+	start_again(was);
+	ck_assert_str_eq(instance, was);
+	ck_assert(!yab_journal_renew(journal, instance, error, sizeof(error)));
+	ck_assert_str_ne(instance, was);
+	start_again(was);
+	ck_assert_str_eq(instance, was);
+	snprintf(path, sizeof(path), "%s/instance", folder);
+	ck_assert(!truncate(path, 7));
+	start_again(was);
+	ck_assert_str_ne(instance, was);
+	ck_assert(!unlink(path));
+	start_again(was);
+	ck_assert_str_ne(instance, was);
+}
+END_TEST
+
+static const struct {
+	const char *file, *text;
+} strange[] = {
+	{ "vm1.json", "" },
+	{ "vm1.json", "{\"version\": 1, \"boot\":" },
+	{ "vm1.json", "{\"version\": 2, " HEAD ", " QEMU("1", "") "}" },
+	{ "vm1.json", "{\"version\": 1, " HEAD "}" },
+	{ "vm3.json", "{\"version\": 1, " HEAD ", " QEMU("1", "") "}" },
+	{ "vm1.json", "{\"version\": 1, " HEAD ", " MIGRATION("complete", TOKEN, REST) "}" },
+	{ "x.session", "{\"version\": 1, " HEAD ", " MIGRATION("complete", TOKEN, REST) "}" },
+	{ ROUTE ".session", "{\"version\": 1, " HEAD ", " MIGRATION("arrived", TOKEN, REST) "}" },
+};
+
+START_TEST(set_aside)
+{
+	const struct yab_record_qemu qemu = some_qemu();
+	char was[YAB_TOKEN_TEXT_SIZE], aside[100];
+
+	ck_assert(!yab_journal_promise_qemu(journal, "vm2", 1 << 20, &qemu, error,
+					    sizeof(error)));
+	put(strange[_i].file, strange[_i].text);
+	start_again(was);
+	ck_assert_str_eq(only().vm, "vm2");
+	ck_assert(!is_there(strange[_i].file));
+	snprintf(aside, sizeof(aside), "%s.aside", strange[_i].file);
+	ck_assert(is_there(aside));
+	ck_assert_str_ne(instance, was);
+	/* Once. */
+	start_again(was);
+	ck_assert_str_eq(instance, was);
+	ck_assert_str_eq(only().vm, "vm2");
+}
+END_TEST
+
+/* A disk without room: no file can grow. */
+static void fill_disk(bool full)
+{
+	struct rlimit limit;
+
+	signal(SIGXFSZ, SIG_IGN);
+	ck_assert(!getrlimit(RLIMIT_FSIZE, &limit));
+	limit.rlim_cur = full ? 0 : limit.rlim_max;
+	ck_assert(!setrlimit(RLIMIT_FSIZE, &limit));
+}
+
+START_TEST(full_disk_before_a_promise)
+{
+	char was[YAB_TOKEN_TEXT_SIZE];
+
+	fill_disk(true);
+	ck_assert_int_eq(promise_qemu(), -1);
+	ck_assert_msg(strstr(error, folder) && strstr(error, strerror(EFBIG)), "%s", error);
+	ck_assert(!strchr(error, '\n'));
+	ck_assert(!is_there("vm1.json") && !is_there(".new"));
+	ck_assert_uint_eq(only().memory, 0);
+	fill_disk(false);
+	ck_assert(!promise_qemu());
+	ck_assert(!promise(YAB_RECORD_LEAVING));
+	fill_disk(true);
+	ck_assert_int_eq(promise(YAB_RECORD_ASKED), -1);
+	ck_assert_int_eq(only().migration.state, YAB_RECORD_LEAVING);
+	start_again(was);
+	ck_assert_int_eq(only().migration.state, YAB_RECORD_LEAVING);
+	fill_disk(false);
+	ck_assert(!promise(YAB_RECORD_ASKED));
+}
+END_TEST
+
+START_TEST(full_disk_after_a_promise)
+{
+	const struct yab_record_migration complete = some_migration(YAB_RECORD_COMPLETE);
+	char was[YAB_TOKEN_TEXT_SIZE];
+
+	ck_assert(!promise_qemu());
+	ck_assert(!promise(YAB_RECORD_ARRIVING));
+	ck_assert(!promise(YAB_RECORD_COMMITTED));
+	fill_disk(true);
+	note(YAB_RECORD_ARRIVED);
+	yab_journal_keep(journal, "vm1", 1 << 20, &complete);
+	/* The session is not safe yet, so nothing may take its record's place. */
+	ck_assert_int_eq(promise(YAB_RECORD_LEAVING), -1);
+	ck_assert_msg(strstr(error, "another migration"), "%s", error);
+	ck_assert(!is_there(ROUTE ".session"));
+	fill_disk(false);
+	/* Tried again, here for the last time. */
+	start_again(was);
+	ck_assert(is_there(ROUTE ".session"));
+	ck_assert(is_there("vm1.json"));
+	ck_assert(!promise(YAB_RECORD_LEAVING));
+	ck_assert_str_eq(instance, was);
+}
+END_TEST
+
+/* A guest may wait for what can be done without room. */
+START_TEST(full_disk_at_the_start)
+{
+	char was[YAB_TOKEN_TEXT_SIZE];
+
+	ck_assert(!promise_qemu());
+	put("vm2.json", "{");
+	fill_disk(true);
+	start_again(was);
+	ck_assert_str_ne(instance, was);
+	ck_assert_str_eq(only().vm, "vm1");
+	start_again(was);
+	ck_assert_str_ne(instance, was);
+	fill_disk(false);
+}
+END_TEST
+
+START_TEST(without_a_journal)
+{
+	struct yab_record *records;
+	size_t count = 1;
+
+	yab_journal_close(journal);
+	journal = NULL;
+	ck_assert(!promise_qemu());
+	ck_assert(!promise(YAB_RECORD_LEAVING));
+	note(YAB_RECORD_NONE);
+	yab_journal_note_exit(journal, "vm1");
+	yab_journal_forget(journal, ROUTE);
+	records = yab_journal_list(journal, &count);
+	ck_assert_uint_eq(count, 0);
+	free(records);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("journal");
+	TCase *records = tcase_create("records"), *files = tcase_create("files");
+
+	tcase_add_loop_test(records, round_trip, 0, YAB_RECORD_STATES);
+	tcase_add_test(records, torn);
+	tcase_add_loop_test(records, understood, 0, sizeof(texts) / sizeof(*texts));
+	tcase_add_test(records, other_boot);
+	suite_add_tcase(suite, records);
+	tcase_add_checked_fixture(files, set_up, tear_down);
+	tcase_add_test(files, life_of_a_record);
+	tcase_add_test(files, sessions);
+	tcase_add_test(files, instances);
+	tcase_add_loop_test(files, set_aside, 0, sizeof(strange) / sizeof(*strange));
+	tcase_add_test(files, full_disk_before_a_promise);
+	tcase_add_test(files, full_disk_after_a_promise);
+	tcase_add_test(files, full_disk_at_the_start);
+	tcase_add_test(files, without_a_journal);
+	suite_add_tcase(suite, files);
+	return script_run(suite);
+}
