@@ -170,7 +170,7 @@ static int yab_record_parse_migration(json_t *json, struct yab_record_migration 
 	int running;
 
 	if (json_unpack_ex(json, NULL, JSON_STRICT,
-			   "{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s?{s:I, s:I}}", "state",
+			   "{s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:I,s:I,s:s,s?{s:I,s:I}}", "state",
 			   &state, "token", &token, "route", &route, "instance", &instance,
 			   "session", &session, "peer", &peer, "running", &running, "connections",
 			   &connections, "bandwidth", &bandwidth, "codec", &codec, "worker", "pid",

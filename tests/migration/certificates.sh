@@ -129,24 +129,25 @@ yabctl migrate $vm host2 --postcopy-bandwidth 1 >"$YAB_LAB_OUT/migrate.out" 2>&1
 migration=$!
 until_switched host2 $migration || bail "the guest is not switched over with the right certificates"
 
+jobinfo_says() { yabctl jobinfo $vm | grep -qE "paused .*$1"; }
+
 # breaks WHAT HOST FOLDER PATTERN RIGHT: no connection comes up until the files are RIGHT
 breaks()
 {
-	local before log
+	local before
 
-	log=$(log_count host1 "$4")
 	use "$2" "$3"
 	ok "$1: pages are outstanding" test "$(present_on host2)" -lt "$pages"
 	ss -K dport = 7655 >/dev/null
-	ok "$1: no new connections" until_true 30 log_has_more host1 "$4" "${log:-0}"
+	ok "$1: no new connections, and jobinfo says why" until_true 30 jobinfo_says "$4"
 	ok "$1: the source's guest does not resume" test "$(qmp host1 query-status | grep -c '"running": true')" = 0
 	use "$2" "$5"
 	before=$(present_on host2)
 	ok "$1, and renewed: pages come again" until_true 60 has_more_than host2 "$before"
 }
 
-breaks "expired under way" host1 expired1 'connection 0: .*client-cert.pem has expired' renewed1
-breaks "wrong under way" host2 stranger 'connection 0: .*is not for "host2"' host2
+breaks "expired under way" host1 expired1 'client-cert.pem has expired' renewed1
+breaks "wrong under way" host2 stranger 'is not for "host2"' host2
 yabctl bandwidth $vm 0
 wait $migration
 ok "yabctl migrate succeeds" test $? = 0
