@@ -134,25 +134,6 @@ static void yab_incoming_lost(enum yab_wire_role role, unsigned int index, uint3
 					       "number", (json_int_t)number));
 }
 
-/*
- * Committed, but the guest is no more, and never will be. The session stays, for a source that
- * asks for it must not be told that there was none: that would be a promise.
- */
-static void yab_incoming_forsake(struct yab_incoming *incoming, const char *error)
-{
-	struct yab_caller *caller = incoming->caller;
-
-	yab_incoming_enter(incoming, YAB_INCOMING_GONE);
-	snprintf(incoming->error, sizeof(incoming->error), "%s", error);
-	yab_log_error(incoming->name, "%s", error);
-	yab_outage_end(&incoming->outage);
-	yab_job_end(incoming->job, error);
-	incoming->job = NULL;
-	incoming->caller = NULL;
-	if (caller)
-		yab_caller_finish(caller);
-}
-
 static void yab_incoming_region_gone(const char *error, void *arg)
 {
 	struct yab_incoming *incoming = arg;
@@ -632,60 +613,6 @@ int yab_incomings_limit(struct yab_incomings *incomings, const char *name, json_
 		return 0;
 	}
 	return -1;
-}
-
-/* The one under way of the VM @name, or else its last one. */
-static struct yab_incoming *yab_incomings_named(struct yab_incomings *incomings, const char *name)
-{
-	struct yab_incoming *incoming, *found = NULL;
-
-	LIST_FOREACH(incoming, &incomings->all, link)
-		if (!strcmp(incoming->name, name) && (!found || incoming->job))
-			found = incoming;
-	return found;
-}
-
-static void yab_incoming_destroyed(const char *error, void *arg)
-{
-	(void)error;
-	(void)arg;	/* vm.c has logged its end */
-}
-
-int yab_incomings_abandon(struct yab_incomings *incomings, const char *name, bool force,
-			  char *text, size_t text_size)
-{
-	struct yab_incoming *incoming = yab_incomings_named(incomings, name);
-	char error[YAB_WIRE_ERROR_MAX];
-	uint64_t missing;
-	struct yab_vm *vm;
-
-	if (!incoming || incoming->step == YAB_INCOMING_GONE)
-		return 1;
-	if (incoming->step != YAB_INCOMING_PULLING) {
-		snprintf(text, text_size, incoming->step == YAB_INCOMING_COMPLETE ?
-			 "VM %s has all its pages here: there is nothing to abandon" :
-			 "VM %s has not been committed here: it is undone by itself when its source goes",
-			 name);
-		return -1;
-	}
-	missing = incoming->pages - yab_job_present(incoming->job);
-	if (!force) {
-		snprintf(text, text_size,
-			 "%llu of %llu pages of VM %s are still to come: its guest is lost with this: give --force if its source will never come back",
-			 (unsigned long long)missing, (unsigned long long)incoming->pages, name);
-		return -1;
-	}
-	if (yab_region_fail(name, text, text_size) < 0)
-		return -1;
-	snprintf(text, text_size,
-		 "abandoned VM %s: the guest is lost, for %llu of its %llu pages never came; its QEMU ends",
-		 name, (unsigned long long)missing, (unsigned long long)incoming->pages);
-	yab_demand_kill(incoming->demand);
-	yab_incoming_forsake(incoming, text);
-	vm = yab_vms_find(incoming->supervisor->vms, name);
-	if (vm && yab_vm_destroy(vm, yab_incoming_destroyed, NULL, error, sizeof(error)) < 0)
-		yab_log_warn(name, "%s", error);
-	return 0;
 }
 
 void yab_incoming_abort(struct yab_incoming *incoming)

@@ -55,13 +55,6 @@ void yab_incoming_limit(struct yab_incoming *incoming, json_t *bandwidth);
 int yab_incomings_limit(struct yab_incomings *incomings, const char *name, json_t *bandwidth);
 /* After Finish, once: pages that the guest wrote before it was stopped (hints.h). */
 void yab_incoming_hint(struct yab_incoming *incoming, json_t *ranges);
-/*
- * The operator gives the committed guest of the VM @name up, whose source never comes back:
- * who waits for its memory gets SIGBUS, its QEMU ends. 0 with one line in @text that says what
- * was lost, -1 with one that says why not (also where @force is needed), 1: there is none.
- */
-int yab_incomings_abandon(struct yab_incomings *incomings, const char *name, bool force,
-			  char *text, size_t text_size);
 /* The source gives up; refused once it is committed. */
 void yab_incoming_abort(struct yab_incoming *incoming);
 /* The source has ended its QEMU; the session may be forgotten. */

@@ -171,3 +171,18 @@ void yab_incoming_event(struct yab_incoming *incoming, json_t *event)
 	else
 		json_decref(event);
 }
+
+void yab_incoming_forsake(struct yab_incoming *incoming, const char *error)
+{
+	struct yab_caller *caller = incoming->caller;
+
+	yab_incoming_enter(incoming, YAB_INCOMING_GONE);
+	snprintf(incoming->error, sizeof(incoming->error), "%s", error);
+	yab_log_error(incoming->name, "%s", error);
+	yab_outage_end(&incoming->outage);
+	yab_job_end(incoming->job, error);
+	incoming->job = NULL;
+	incoming->caller = NULL;
+	if (caller)
+		yab_caller_finish(caller);
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What an incoming migration consists of, its steps, and the way back: undoing what is
- * not committed, the end. For incoming.c and incoming_adoption.c only.
+ * not committed, the end. For the files called incoming and rescue.c only.
  */
 #ifndef YAB_DAEMON_INCOMING_STATE_H
 #define YAB_DAEMON_INCOMING_STATE_H
@@ -112,6 +112,12 @@ void yab_incoming_note(struct yab_incoming *incoming, enum yab_record_state stat
 
 /* Takes @event over; without a caller nobody is told. */
 void yab_incoming_event(struct yab_incoming *incoming, json_t *event);
+
+/*
+ * Committed, but the guest is no more, and never will be. The session stays, for a source that
+ * asks for it must not be told that there was none: that would be a promise.
+ */
+void yab_incoming_forsake(struct yab_incoming *incoming, const char *error);
 
 /* Ends QEMU and the worker (the region goes with them), then yab_incoming_undone(). */
 void yab_incoming_undo(struct yab_incoming *incoming, const char *error);

@@ -11,7 +11,6 @@
 #include "log.h"
 #include "memory.h"
 #include "outgoing_state.h"
-#include "region.h"
 #include "text.h"
 
 /* Seconds that each state may take. */
@@ -79,63 +78,6 @@ static void yab_outgoing_deadline(evutil_socket_t fd, short what, void *arg)
 	default:
 		break;
 	}
-}
-
-/* Sends a call; where that fails the connection is as good as lost. */
-static int yab_outgoing_call(struct yab_outgoing *outgoing, json_t *call)
-{
-	struct yab_peer *peer = yab_contact_peer(outgoing->contact);
-
-	if (peer)
-		return yab_peer_send(peer, YAB_WIRE_CALL, call);
-	json_decref(call);
-	errno = ENOTCONN;
-	return -1;
-}
-
-/* The destination is told what to ask for first. */
-static void yab_outgoing_hint(const struct yab_hints *hints, void *arg)
-{
-	struct yab_outgoing *outgoing = arg;
-	json_t *ranges, *call;
-
-	/* It may be in doubt by now. Hints are not worth a second try. */
-	if (outgoing->state != YAB_OUTGOING_COMMITTING && outgoing->state != YAB_OUTGOING_PULLING)
-		return;
-	ranges = yab_hints_json(hints, (uint64_t)outgoing->hints_max);
-	call = json_pack("{s:s, s:s, s:o}", "call", "dirty", "token", outgoing->token_text,
-			 "ranges", ranges);
-	if (yab_outgoing_call(outgoing, call) < 0)
-		yab_log_debug(outgoing->vm->name, "%s was not told what was written of late: %s",
-			      outgoing->options.destination.text, strerror(errno));
-}
-
-/*
- * Notes what the guest writes from now on, while the destination starts its QEMU: that
- * takes a second or so, and the rest until it is stopped much less. A guest that does not run there
- * has no use for it.
- */
-static void yab_outgoing_watch(struct yab_outgoing *outgoing)
-{
-	const struct yab_vm *vm = outgoing->vm;
-	const struct yab_dirty_target target = {
-		.vm = vm->name,
-		.on_region = !strncmp(vm->memory_path, YAB_REGION_FOLDER "/",
-				      strlen(YAB_REGION_FOLDER "/")),
-		.memory_fd = vm->memory_fd,
-		.pages = vm->pages,
-		.pid = vm->qemu ? yab_qemu_process(vm->qemu)->pid : -1,
-	};
-
-	if (!outgoing->options.paused)
-		outgoing->dirty = yab_dirty_log_new(outgoing->supervisor->base, &target,
-						    yab_dirty_kinds, yab_outgoing_hint, outgoing);
-}
-
-static void yab_outgoing_unwatch(struct yab_outgoing *outgoing)
-{
-	yab_dirty_log_free(outgoing->dirty);
-	outgoing->dirty = NULL;
 }
 
 static void yab_outgoing_prepare(struct yab_outgoing *outgoing)
@@ -842,69 +784,4 @@ int yab_outgoing_begin(struct yab_supervisor *supervisor, const char *name,
 	yab_vm_enter(vm, YAB_VM_OUTGOING);
 	yab_outgoing_phase(outgoing, YAB_JOB_BEGIN);
 	return 0;
-}
-
-static int yab_outgoing_tell_limit(struct yab_outgoing *outgoing)
-{
-	return yab_outgoing_call(outgoing, json_pack("{s:s, s:s, s:I}", "call", "limit", "token",
-						     outgoing->token_text, "bandwidth",
-						     (json_int_t)outgoing->options.bandwidth));
-}
-
-int yab_outgoing_limit(struct yab_outgoings *outgoings, const char *name, uint64_t bandwidth)
-{
-	struct yab_outgoing *outgoing;
-
-	LIST_FOREACH(outgoing, &outgoings->all, link) {
-		if (strcmp(outgoing->vm->name, name))
-			continue;
-		outgoing->options.bandwidth = bandwidth;
-		yab_outgoing_note(outgoing, outgoing->recorded);
-		/* Before Prepare it goes with that. */
-		return outgoing->prepared ? yab_outgoing_tell_limit(outgoing) : 0;
-	}
-	return -1;
-}
-
-struct yab_outgoings *yab_outgoings_new(void)
-{
-	struct yab_outgoings *outgoings = calloc(1, sizeof(*outgoings));
-
-	if (outgoings)
-		LIST_INIT(&outgoings->all);
-	return outgoings;
-}
-
-void yab_outgoings_free(struct yab_outgoings *outgoings)
-{
-	struct yab_outgoing *outgoing;
-
-	if (!outgoings)
-		return;
-	while ((outgoing = LIST_FIRST(&outgoings->all))) {
-		if (outgoing->state == YAB_OUTGOING_ASKING ||
-		    outgoing->state == YAB_OUTGOING_PULLING)
-			yab_log_info(outgoing->vm->name,
-				     "its pages are served without this daemon, as long as there are connections; the rest when yabusamed is started again");
-		outgoing->vm->hooks = NULL;
-		yab_outgoing_free(outgoing);
-	}
-	free(outgoings);
-}
-
-bool yab_outgoings_give_up(struct yab_outgoings *outgoings)
-{
-	struct yab_outgoing *outgoing, *next;
-	bool left = false;
-
-	for (outgoing = LIST_FIRST(&outgoings->all); outgoing; outgoing = next) {
-		next = LIST_NEXT(outgoing, link);
-		if (yab_outgoing_revocable(outgoing))
-			yab_outgoing_fail(outgoing, "yabusamed is ending");
-	}
-	LIST_FOREACH(outgoing, &outgoings->all, link)
-		left |= outgoing->state == YAB_OUTGOING_GIVING_BACK ||
-			outgoing->state == YAB_OUTGOING_COMMITTING ||
-			outgoing->state == YAB_OUTGOING_CONFIRMING;
-	return left;
 }

@@ -2,6 +2,7 @@
 #include "outgoing_state.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -186,6 +187,17 @@ static void yab_outgoing_restored(const char *error, void *arg)
 			 reason, error);
 	}
 	yab_outgoing_returned(outgoing);
+}
+
+int yab_outgoing_call(struct yab_outgoing *outgoing, json_t *call)
+{
+	struct yab_peer *peer = yab_contact_peer(outgoing->contact);
+
+	if (peer)
+		return yab_peer_send(peer, YAB_WIRE_CALL, call);
+	json_decref(call);
+	errno = ENOTCONN;
+	return -1;
 }
 
 void yab_outgoing_give_back(struct yab_outgoing *outgoing, const char *text, bool tell)

@@ -2,7 +2,7 @@
 /*
  * What an outgoing migration consists of, its states, and the ways out of them:
  * giving the guest back, looking for a destination that was lost, the end. For
- * outgoing.c, outgoing_adoption.c and rescue.c only.
+ * the files called outgoing and rescue.c only.
  */
 #ifndef YAB_DAEMON_OUTGOING_STATE_H
 #define YAB_DAEMON_OUTGOING_STATE_H
@@ -113,6 +113,17 @@ int yab_outgoing_promise(struct yab_outgoing *outgoing, enum yab_record_state st
 void yab_outgoing_note(struct yab_outgoing *outgoing, enum yab_record_state state);
 /* Nothing of the destination's is committed, and nothing can be. */
 bool yab_outgoing_revocable(const struct yab_outgoing *outgoing);
+
+/* Sends a call; where that fails the connection is as good as lost. 0, or -1 with errno. */
+int yab_outgoing_call(struct yab_outgoing *outgoing, json_t *call);
+
+/*
+ * Notes what the guest writes from now on, while the destination starts its QEMU: that
+ * takes a second or so, and the rest until it is stopped much less. A guest that does not run there
+ * has no use for it.
+ */
+void yab_outgoing_watch(struct yab_outgoing *outgoing);
+void yab_outgoing_unwatch(struct yab_outgoing *outgoing);
 
 /*
  * Gives the guest back and ends with @text. @tell: the destination does not know

@@ -4,9 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "incoming.h"
+#include "incoming_state.h"
 #include "log.h"
 #include "outgoing_state.h"
+#include "region.h"
 
 static struct yab_outgoing *yab_rescue_find(struct yab_supervisor *supervisor, const char *name)
 {
@@ -127,6 +128,56 @@ static int yab_rescue_abandon_outgoing(struct yab_outgoing *outgoing, bool force
 	return 0;
 }
 
+/* The one under way of the VM @name, or else its last one. */
+static struct yab_incoming *yab_rescue_find_incoming(struct yab_incomings *incomings,
+						     const char *name)
+{
+	struct yab_incoming *incoming, *found = NULL;
+
+	LIST_FOREACH(incoming, &incomings->all, link)
+		if (!strcmp(incoming->name, name) && (!found || incoming->job))
+			found = incoming;
+	return found;
+}
+
+/* The destination's side. As yab_rescue_abandon(), but 1: there is none. */
+static int yab_rescue_abandon_incoming(struct yab_incomings *incomings, const char *name,
+				       bool force, char *text, size_t text_size)
+{
+	struct yab_incoming *incoming = yab_rescue_find_incoming(incomings, name);
+	char error[YAB_WIRE_ERROR_MAX];
+	uint64_t missing;
+	struct yab_vm *vm;
+
+	if (!incoming || incoming->step == YAB_INCOMING_GONE)
+		return 1;
+	if (incoming->step != YAB_INCOMING_PULLING) {
+		snprintf(text, text_size, incoming->step == YAB_INCOMING_COMPLETE ?
+			 "VM %s has all its pages here: there is nothing to abandon" :
+			 "VM %s has not been committed here: it is undone by itself when its source goes",
+			 name);
+		return -1;
+	}
+	missing = incoming->pages - yab_job_present(incoming->job);
+	if (!force) {
+		snprintf(text, text_size,
+			 "%llu of %llu pages of VM %s are still to come: its guest is lost with this: give --force if its source will never come back",
+			 (unsigned long long)missing, (unsigned long long)incoming->pages, name);
+		return -1;
+	}
+	if (yab_region_fail(name, text, text_size) < 0)
+		return -1;
+	snprintf(text, text_size,
+		 "abandoned VM %s: the guest is lost, for %llu of its %llu pages never came; its QEMU ends",
+		 name, (unsigned long long)missing, (unsigned long long)incoming->pages);
+	yab_demand_kill(incoming->demand);
+	yab_incoming_forsake(incoming, text);
+	vm = yab_vms_find(incoming->supervisor->vms, name);
+	if (vm && yab_vm_destroy(vm, yab_rescue_destroyed, NULL, error, sizeof(error)) < 0)
+		yab_log_warn(name, "%s", error);
+	return 0;
+}
+
 int yab_rescue_abandon(struct yab_supervisor *supervisor, const char *name, bool force,
 		       char *text, size_t text_size)
 {
@@ -135,7 +186,8 @@ int yab_rescue_abandon(struct yab_supervisor *supervisor, const char *name, bool
 
 	if (outgoing)
 		return yab_rescue_abandon_outgoing(outgoing, force, text, text_size);
-	result = yab_incomings_abandon(supervisor->incomings, name, force, text, text_size);
+	result = yab_rescue_abandon_incoming(supervisor->incomings, name, force, text,
+					     text_size);
 	if (result > 0)
 		snprintf(text, text_size,
 			 "VM %s is in no migration: there is nothing to abandon", name);

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* All outgoing migrations, and what is asked of one by its VM's name. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "outgoing_state.h"
+
+static int yab_outgoing_tell_limit(struct yab_outgoing *outgoing)
+{
+	return yab_outgoing_call(outgoing, json_pack("{s:s, s:s, s:I}", "call", "limit", "token",
+						     outgoing->token_text, "bandwidth",
+						     (json_int_t)outgoing->options.bandwidth));
+}
+
+int yab_outgoing_limit(struct yab_outgoings *outgoings, const char *name, uint64_t bandwidth)
+{
+	struct yab_outgoing *outgoing;
+
+	LIST_FOREACH(outgoing, &outgoings->all, link) {
+		if (strcmp(outgoing->vm->name, name))
+			continue;
+		outgoing->options.bandwidth = bandwidth;
+		yab_outgoing_note(outgoing, outgoing->recorded);
+		/* Before Prepare it goes with that. */
+		return outgoing->prepared ? yab_outgoing_tell_limit(outgoing) : 0;
+	}
+	return -1;
+}
+
+struct yab_outgoings *yab_outgoings_new(void)
+{
+	struct yab_outgoings *outgoings = calloc(1, sizeof(*outgoings));
+
+	if (outgoings)
+		LIST_INIT(&outgoings->all);
+	return outgoings;
+}
+
+void yab_outgoings_free(struct yab_outgoings *outgoings)
+{
+	struct yab_outgoing *outgoing;
+
+	if (!outgoings)
+		return;
+	while ((outgoing = LIST_FIRST(&outgoings->all))) {
+		if (outgoing->state == YAB_OUTGOING_ASKING ||
+		    outgoing->state == YAB_OUTGOING_PULLING)
+			yab_log_info(outgoing->vm->name,
+				     "its pages are served without this daemon, as long as there are connections; the rest when yabusamed is started again");
+		outgoing->vm->hooks = NULL;
+		yab_outgoing_free(outgoing);
+	}
+	free(outgoings);
+}
+
+bool yab_outgoings_give_up(struct yab_outgoings *outgoings)
+{
+	struct yab_outgoing *outgoing, *next;
+	bool left = false;
+
+	for (outgoing = LIST_FIRST(&outgoings->all); outgoing; outgoing = next) {
+		next = LIST_NEXT(outgoing, link);
+		if (yab_outgoing_revocable(outgoing))
+			yab_outgoing_fail(outgoing, "yabusamed is ending");
+	}
+	LIST_FOREACH(outgoing, &outgoings->all, link)
+		left |= outgoing->state == YAB_OUTGOING_GIVING_BACK ||
+			outgoing->state == YAB_OUTGOING_COMMITTING ||
+			outgoing->state == YAB_OUTGOING_CONFIRMING;
+	return left;
+}
