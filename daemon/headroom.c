@@ -53,8 +53,8 @@ static uint64_t yab_headroom_host(const char *path, const char *name, uint64_t u
 static bool yab_headroom_number(const char *group, const char *name, uint64_t *number)
 {
 	char path[PATH_MAX], line[YAB_HEADROOM_LINE];
-	unsigned long long value = UINT64_MAX;
 	bool found = false;
+	char *end;
 	FILE *file;
 
 	if (snprintf(path, sizeof(path), "%s/%s", group, name) >= (int)sizeof(path))
@@ -63,8 +63,12 @@ static bool yab_headroom_number(const char *group, const char *name, uint64_t *n
 	if (!file)
 		return false;
 	if (fgets(line, sizeof(line), file)) {
-		found = !strcmp(line, "max\n") || sscanf(line, "%llu", &value) == 1;
-		*number = value;
+		*number = strtoull(line, &end, 10);
+		found = end != line;
+		if (!strcmp(line, "max\n")) {
+			*number = UINT64_MAX;
+			found = true;
+		}
 	}
 	fclose(file);
 	return found;
