@@ -96,8 +96,8 @@ refused "expired there" host2 'does not take TLS, its certificates are missing o
 use host2 host2
 
 # Plain TCP, to a daemon that wants it and from one that offers nothing else.
-on host2 setsid sh -c "exec yabusamed --plain --listen 0.0.0.0:7700 --run-dir /run/other \
-	--tls-dir /run/nowhere </dev/null >/run/other.log 2>&1 &"
+on host2 setsid sh -c "exec yabusamed --plain --listen 0.0.0.0:7700 \
+	--run-dir /run/other --state-dir /run/other.state --tls-dir /run/nowhere </dev/null >/run/other.log 2>&1 &"
 until_true 10 on host2 grep -q "listening on" /run/other.log || bail "no plain daemon"
 refused "TLS to plain TCP" host2:7700 'does not take TLS'
 on host2 pkill -f 7700
@@ -111,8 +111,8 @@ cat >/run/other/vms/plain.json <<'JSON'
 		"-qmp", "${monitor}", "${incoming}" ]
 }
 JSON
-setsid sh -c "exec yabusamed --plain --run-dir /run/other --vm-dir /run/other/vms \
-	</dev/null >/run/other.log 2>&1 &"
+setsid sh -c "exec yabusamed --plain --run-dir /run/other \
+	--state-dir /run/other.state --vm-dir /run/other/vms </dev/null >/run/other.log 2>&1 &"
 until_true 10 grep -q "sends VMs only" /run/other.log || bail "no plain daemon"
 yabctl --socket /run/other/control.sock start plain || bail "cannot start another VM"
 error=$(yabctl --socket /run/other/control.sock migrate plain host2 2>&1)

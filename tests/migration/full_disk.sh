@@ -47,6 +47,7 @@ refused()
 another_daemon()
 {
 	on host2 setsid sh -c "$2; exec yabusamed --listen 0.0.0.0:$1 --run-dir /run/other.$1 \
+		--state-dir /run/other.$1.state \
 		</dev/null >/run/other.$1.log 2>&1 &"
 	until_true 10 on host2 grep -q "listening on" "/run/other.$1.log" ||
 		bail "no daemon after $2"
