@@ -130,6 +130,18 @@ static int yab_adoption_run(struct yab_supervisor *supervisor, enum yab_adoption
 	}
 }
 
+/*
+ * A session that this supervisor should know and does not: "unknown" would be no promise from
+ * it. Where the disk cannot take the new instance, this process still has it.
+ */
+static void yab_adoption_miss(struct yab_supervisor *supervisor, const char *vm)
+{
+	char error[YAB_WIRE_ERROR_MAX];
+
+	if (yab_journal_renew(supervisor->journal, supervisor->instance, error, sizeof(error)) < 0)
+		yab_log_error(vm, "%s", error);
+}
+
 static void yab_adopt(struct yab_supervisor *supervisor, struct yab_record *record)
 {
 	char error[YAB_WIRE_ERROR_MAX];
@@ -138,9 +150,10 @@ static void yab_adopt(struct yab_supervisor *supervisor, struct yab_record *reco
 	yab_adoption_find_qemu(record);
 	adoption = yab_adoption_decide(record, yab_process_lives(&record->qemu.process));
 	yab_log_info(record->vm, "%s", yab_adoption_texts[adoption]);
-	if (yab_adoption_run(supervisor, adoption, record, error, sizeof(error)) < 0)
-		yab_log_error(record->vm, "cannot be taken up: %s: restart yabusamed to try again",
-			      error);
+	if (yab_adoption_run(supervisor, adoption, record, error, sizeof(error)) == 0)
+		return;
+	yab_log_error(record->vm, "cannot be taken up: %s: restart yabusamed to try again", error);
+	yab_adoption_miss(supervisor, record->vm);
 }
 
 void yab_adopt_all(struct yab_supervisor *supervisor)
@@ -151,6 +164,7 @@ void yab_adopt_all(struct yab_supervisor *supervisor)
 	records = yab_journal_list(supervisor->journal, &count);
 	if (!records) {
 		yab_log_error(NULL, "no VM can be taken up: out of memory: restart yabusamed");
+		yab_adoption_miss(supervisor, NULL);
 		return;
 	}
 	/* VMs before sessions without one: see YAB_ADOPTION_KEEP. */

@@ -669,11 +669,15 @@ void yab_incoming_attach(struct yab_incoming *incoming, struct yab_caller *calle
 						   "gone", "error", incoming->error));
 		return;
 	}
-	if (before)
-		yab_caller_finish(before);
 	incoming->caller = caller;
 	incoming->aborted = false;
+	/*
+	 * Bound first: the old one will be one more without a session, and if those are too
+	 * many the oldest goes.
+	 */
 	yab_caller_bind(caller, incoming);
+	if (before)
+		yab_caller_finish(before);
 	if (yab_incoming_is_committed(incoming)) {
 		yab_caller_reply(caller, json_pack("{s:s, s:s}", "reply", "attach", "state",
 						   "committed"));

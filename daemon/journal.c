@@ -325,8 +325,11 @@ static bool yab_journal_retry_all(struct yab_journal *journal)
 			continue;
 		}
 		yab_log_info(record.vm, "its record in %s is up to date again", journal->folder);
-		if (record.migration.state == YAB_RECORD_COMPLETE)
-			yab_journal_kept(journal, &record);
+		if (record.migration.state != YAB_RECORD_COMPLETE)
+			continue;
+		/* May free any entry; those that were stored are not due any more. */
+		yab_journal_kept(journal, &record);
+		next = TAILQ_FIRST(&journal->entries);
 	}
 	return left;
 }

@@ -93,17 +93,21 @@ static int yab_memory_search(pid_t pid, const char *links, const char *label, ui
 	return fd;
 }
 
-int yab_memory_find(pid_t pid, const char *name, uint64_t size)
+int yab_memory_find(const struct yab_process *process, const char *name, uint64_t size)
 {
 	char label[YAB_NAME_SIZE + 64];
 	int fd;
 
 	snprintf(label, sizeof(label), "/memfd:" YAB_MEMORY_LABEL "%s (deleted)", name);
-	fd = yab_memory_search(pid, "fd", label, size);
+	fd = yab_memory_search(process->pid, "fd", label, size);
 	/* A QEMU that maps a region has no descriptor of what is behind it. */
 	if (fd < 0)
-		fd = yab_memory_search(pid, "map_files", label, size);
-	if (fd < 0)
-		errno = ENOENT;
-	return fd;
+		fd = yab_memory_search(process->pid, "map_files", label, size);
+	/* If it lives now it did all the time: what was found is its own, whoever may claim so. */
+	if (fd >= 0 && yab_process_lives(process))
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	errno = ENOENT;
+	return -1;
 }

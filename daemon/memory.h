@@ -8,7 +8,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
+
+#include "process.h"
 
 /* All of @bytes to byte @at. 0, or -1 with errno, and a part may be written then. */
 int yab_memory_write(int fd, const void *bytes, size_t size, uint64_t at);
@@ -21,9 +22,10 @@ uint64_t yab_memory_used(int fd);
 #define YAB_MEMORY_LABEL	"yabusame:"
 
 /*
- * The memory file of @size bytes of the VM @name, which the process @pid has open or maps:
- * opened anew, for reading and writing; or -1 with errno.
+ * The memory file of @size bytes of the VM @name, which @process has open or maps:
+ * opened anew, for reading and writing; or -1 with errno. Never one of another process that
+ * has its number by now.
  */
-int yab_memory_find(pid_t pid, const char *name, uint64_t size);
+int yab_memory_find(const struct yab_process *process, const char *name, uint64_t size);
 
 #endif /* YAB_DAEMON_MEMORY_H */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* More than any command line of ours: what is behind it is not looked at. */
@@ -68,9 +69,14 @@ struct yab_process yab_process_of(pid_t pid)
 
 bool yab_process_lives(const struct yab_process *process)
 {
-	const struct yab_process now = yab_process_of(process->pid);
+	struct yab_process now;
 
-	return now.pid && now.start == process->start;
+	errno = 0;
+	now = yab_process_of(process->pid);
+	if (now.pid)
+		return now.start == process->start;
+	/* For want of a descriptor or of memory nobody is dead. */
+	return process->pid > 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);
 }
 
 int yab_process_open(const struct yab_process *process)
@@ -120,11 +126,16 @@ struct yab_process yab_process_find(const char *text)
 	struct yab_process found = { .pid = 0 };
 	DIR *folder = opendir("/proc");
 	struct dirent *entry;
+	struct stat owner;
 	char path[300];
 	ssize_t length;
 
 	while (arguments && folder && !found.pid && (entry = readdir(folder))) {
 		if (entry->d_name[0] < '1' || entry->d_name[0] > '9')
+			continue;
+		/* Anybody may start something that is called like ours. */
+		if (fstatat(dirfd(folder), entry->d_name, &owner, 0) < 0 ||
+		    owner.st_uid != geteuid())
 			continue;
 		snprintf(path, sizeof(path), "/proc/%s/cmdline", entry->d_name);
 		length = yab_process_read(path, arguments, YAB_PROCESS_ARGUMENTS_MAX);

@@ -231,8 +231,8 @@ int yab_record_parse(const char *text, size_t length, const char *boot,
 		goto out;
 	record->memory = (uint64_t)memory;
 	if (strcmp(written, boot)) {
-		record->qemu.process.pid = 0;
-		record->qemu.process.start = 0;
+		/* Nor is one looked for: whoever has its arguments by now is somebody else. */
+		memset(&record->qemu, 0, sizeof(record->qemu));
 		record->migration.worker.pid = 0;
 		record->migration.worker.start = 0;
 	}

@@ -372,9 +372,9 @@ struct yab_vm *yab_vms_adopt(struct yab_vms *vms, const struct yab_record *recor
 		return NULL;
 	memcpy(vm->monitor, record->qemu.monitor, sizeof(vm->monitor));
 	memcpy(vm->memory_path, record->qemu.memory_path, sizeof(vm->memory_path));
-	vm->memory_fd = yab_memory_find(process->pid, vm->name, record->memory);
-	if (vm->memory_fd < 0 && yab_process_lives(&record->migration.worker))
-		vm->memory_fd = yab_memory_find(record->migration.worker.pid, vm->name,
+	vm->memory_fd = yab_memory_find(process, vm->name, record->memory);
+	if (vm->memory_fd < 0)
+		vm->memory_fd = yab_memory_find(&record->migration.worker, vm->name,
 						record->memory);
 	snprintf(log, sizeof(log), "%s/%s.log", vms->run_dir, vm->name);
 	errno = ESRCH;

@@ -159,26 +159,31 @@ static void same_file(int a, int b)
 /* As a QEMU has it: open, or only mapped. */
 START_TEST(memory)
 {
+	struct yab_process self = yab_process_of(getpid());
 	const uint64_t size = 16 * SCRIPT_PAGE;
 	void *map;
 	int fd, found;
 
-	ck_assert_int_eq(yab_memory_find(getpid(), "vm1", size), -1);
+	ck_assert_int_eq(yab_memory_find(&self, "vm1", size), -1);
 	fd = yab_region_memory("vm1", size);
 	ck_assert_int_ge(fd, 0);
-	found = yab_memory_find(getpid(), "vm1", size);
+	found = yab_memory_find(&self, "vm1", size);
 	ck_assert_int_ge(found, 0);
 	same_file(fd, found);
 	ck_assert(!yab_memory_write(found, "x", 1, 0));
 	close(found);
-	ck_assert_int_eq(yab_memory_find(getpid(), "vm", size), -1);
-	ck_assert_int_eq(yab_memory_find(getpid(), "vm1", 2 * size), -1);
+	ck_assert_int_eq(yab_memory_find(&self, "vm", size), -1);
+	ck_assert_int_eq(yab_memory_find(&self, "vm1", 2 * size), -1);
+	/* Another one had our number. */
+	self.start--;
+	ck_assert_int_eq(yab_memory_find(&self, "vm1", size), -1);
+	self.start++;
 	if (geteuid())
 		return;
 	map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 	ck_assert_ptr_ne(map, MAP_FAILED);
 	close(fd);
-	found = yab_memory_find(getpid(), "vm1", size);
+	found = yab_memory_find(&self, "vm1", size);
 	ck_assert_int_ge(found, 0);
 	munmap(map, size);
 	close(found);
