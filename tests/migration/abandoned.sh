@@ -4,8 +4,6 @@
 # host: nothing of it is left there, and nobody continues the guest.
 . "$(dirname "$0")/lib.sh"
 
-state_is() { on "$1" yabctl jobinfo $vm --json 2>/dev/null | grep -q "\"state\": \"$2\""; }
-runs_there() { on host2 yabctl list 2>/dev/null | grep -q "$vm.*running"; }
 no_vm() { ! on "$1" yabctl list | grep -q $vm; }
 says() { on "$1" yabctl jobinfo $vm | grep -q "$2"; }
 
@@ -13,7 +11,7 @@ set_up
 link shape rate=40
 yabctl migrate $vm host2 >"$YAB_LAB_OUT/migrate.out" 2>&1 &
 migration=$!
-until_true 60 runs_there || bail "the guest is not switched over"
+until_true 60 runs_on host2 || bail "the guest is not switched over"
 link down
 until_true 40 state_is host2 paused || bail "the destination is not paused"
 

@@ -36,20 +36,6 @@ use()
 		rm -r $here.old" || bail "$1: cannot use $2"
 }
 
-# refused WHAT DESTINATION PATTERN
-refused()
-{
-	local error status
-	error=$(timeout $((120 * ${YAB_PATIENCE:-1})) yabctl migrate $vm "$2" 2>&1)
-	status=$?
-	echo "# $error"
-	ok "$1: fails with one line that says why" \
-		test $status = 1 -a "$(grep -cE "^yabctl: .*$3" <<<"$error")/$(wc -l <<<"$error")" = 1/1
-	ok "$1: the guest goes on" guest_goes_on host1
-	ok "$1: nothing is left on host2" nothing_on_host2
-}
-
-nothing_on_host2() { no_qemu host2 && no_region host2 && no_vm host2; }
 expired() { ! openssl x509 -in "$made/$1/server-cert.pem" -noout -checkend 0 >/dev/null; }
 
 certificates_install host1	# makes $made

@@ -11,27 +11,24 @@ link shape rate=60
 
 yabctl migrate $vm host2 >"$YAB_LAB_OUT/migrate.out" 2>&1 &
 migration=$!
-present() { on host2 cat /sys/class/yabusame/$vm/present 2>/dev/null || echo 0; }
-has_more_than() { (($(present) > $1)); }
-runs_there() { on host2 yabctl list 2>/dev/null | grep -q "$vm.*running"; }
 
-until_true 60 runs_there || bail "the guest is not switched over"
-ok "pages are outstanding" test "$(present)" -lt "$pages"
+until_true 60 runs_on host2 || bail "the guest is not switched over"
+ok "pages are outstanding" test "$(present_on host2)" -lt "$pages"
 ss -K dport = 7655 >/dev/null
-before=$(present)
-ok "all connections reset: pages come again" until_true 60 has_more_than "$before"
+before=$(present_on host2)
+ok "all connections reset: pages come again" until_true 60 has_more_than host2 "$before"
 ok "the source's guest does not resume" sh -c "! yabctl list | grep -q '$vm.*running'"
 
 link down
-before=$(present)
+before=$(present_on host2)
 sleep 3 # nothing to wait for: the cable is out
 link up
-ok "the link was cut: pages come again" until_true 90 has_more_than "$before"
+ok "the link was cut: pages come again" until_true 90 has_more_than host2 "$before"
 link shape
 wait $migration
 ok "yabctl migrate succeeds" test $? = 0
 sed 's/^/# /' "$YAB_LAB_OUT/migrate.out"
-ok "every page is present" test "$(present)" = "$pages"
+ok "every page is present" test "$(present_on host2)" = "$pages"
 ok "the guest runs on host2" guest_goes_on host2
 ok "and every page is right" guest_final host2
 ok "the source's QEMU is gone" until_true 10 no_qemu host1

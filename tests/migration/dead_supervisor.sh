@@ -16,9 +16,6 @@ runs_not() { answers "$1" && ! lists "$1" running; }
 lists_nothing() { answers "$1" && ! on "$1" yabctl list | grep -q "$vm"; }
 record_says() { on "$1" grep -qs "\"state\": \"$2\"" "$state/$vm.json"; }
 no_record() { ! on "$1" sh -c "ls $state/*.json $state/*.session" >/dev/null 2>&1; }
-present() { on host2 cat /sys/class/yabusame/$vm/present 2>/dev/null || echo 0; }
-has_more_than() { (($(present) > $1)); }
-has_another() { [[ $(on "$1" pgrep -x "$2") != "$3" ]]; }
 
 kill_supervisor() { on "$1" kill -9 "$(supervisor "$1")"; }
 
@@ -61,7 +58,7 @@ until_true 60 lists host2 running || bail "the guest is not switched over"
 for killed in host1 host2 "host1 host2"; do
 	source=$(on host1 pgrep -x yabusame-source)
 	pager=$(on host2 pgrep -x yabusame-pager)
-	before=$(present)
+	before=$(present_on host2)
 	ok "pages are outstanding" test "$before" -lt "$pages"
 	for host in $killed; do kill_supervisor $host; done
 	for host in $killed; do start_again $host; done
@@ -69,7 +66,7 @@ for killed in host1 host2 "host1 host2"; do
 		ok "$killed killed: another worker serves" until_true 30 has_another host1 yabusame-source "$source"
 	[[ $killed = host1 ]] ||
 		ok "$killed killed: another worker fetches" until_true 30 has_another host2 yabusame-pager "$pager"
-	ok "$killed killed: pages come again" until_true 60 has_more_than "$before"
+	ok "$killed killed: pages come again" until_true 60 has_more_than host2 "$before"
 	ok "the guest is listed where it is" until_true 30 lists host2 running
 	ok "and runs" guest_goes_on host2
 	ok "and nowhere else" until_true 30 runs_not host1
@@ -78,7 +75,7 @@ done
 limit_is_lifted() { yabctl bandwidth $vm 0 2>/dev/null || no_qemu host1; }
 ok "the limit can be lifted" until_true 30 limit_is_lifted
 ok "the source's QEMU ends" until_true 120 no_qemu host1
-ok "every page is present" test "$(present)" = "$pages"
+ok "every page is present" test "$(present_on host2)" = "$pages"
 ok "the migration is completed" until_true 30 eval \
 	"yabctl jobinfo $vm --json | grep -q '\"state\": *\"completed\"'"
 ok "the source's record is gone" until_true 30 no_record host1

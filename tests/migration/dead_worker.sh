@@ -13,13 +13,9 @@ guest_goes_on host1 || bail "the guest does not run"
 yabctl migrate $vm host2 --postcopy-bandwidth 1 --connections 3 --json \
 	>"$YAB_LAB_OUT/migrate.json" 2>"$YAB_LAB_OUT/migrate.err" &
 migration=$!
-present() { on host2 cat /sys/class/yabusame/$vm/present 2>/dev/null || echo 0; }
-has_more_than() { (($(present) > $1)); }
-runs_there() { on host2 yabctl list 2>/dev/null | grep -q "$vm.*running"; }
-has_another() { [[ $(on "$1" pgrep -x "$2") != "$3" ]]; }
 
-until_true 60 runs_there || bail "the guest is not switched over"
-ok "pages are outstanding" test "$(present)" -lt "$pages"
+until_true 60 runs_on host2 || bail "the guest is not switched over"
+ok "pages are outstanding" test "$(present_on host2)" -lt "$pages"
 
 for ((kill = 0; kill < kills; kill++)); do
 	if ((kill % 2)); then
@@ -28,18 +24,18 @@ for ((kill = 0; kill < kills; kill++)); do
 		host=host2 worker=yabusame-pager
 	fi
 	pid=$(on $host pgrep -x $worker)
-	before=$(present)
+	before=$(present_on host2)
 	ok "$worker is there to be killed" test -n "$pid"
 	on $host kill -9 "$pid"
-	ok "$worker killed: pages come again" until_true 60 has_more_than "$before"
+	ok "$worker killed: pages come again" until_true 60 has_more_than host2 "$before"
 	ok "from another one" has_another $host $worker "$pid"
 done
-ok "no page was lost by it" test "$(present)" -ge "$before"
+ok "no page was lost by it" test "$(present_on host2)" -ge "$before"
 ok "the limit can be lifted" yabctl bandwidth $vm 0
 wait $migration
 ok "yabctl migrate succeeds" test $? = 0
 sed 's/^/# /' "$YAB_LAB_OUT/migrate.err"
-ok "every page is present" test "$(present)" = "$pages"
+ok "every page is present" test "$(present_on host2)" = "$pages"
 ok "the guest runs on host2" guest_goes_on host2
 ok "and every page is right" guest_final host2
 ok "no region is failed" test "$(on host2 cat /sys/class/yabusame/$vm/state)" = complete

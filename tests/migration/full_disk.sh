@@ -28,21 +28,6 @@ fill()
 # empty HOST: as it was
 empty() { on "$1" sh -c "rm -f $small/filler*"; }
 
-nothing_on_host2() { no_qemu host2 && no_region host2 && no_vm host2; }
-
-# refused WHAT DESTINATION PATTERN
-refused()
-{
-	local error status
-	error=$(timeout $((120 * ${YAB_PATIENCE:-1})) yabctl migrate $vm "$2" 2>&1)
-	status=$?
-	echo "# $error"
-	ok "$1: fails with one line that says why" \
-		test $status = 1 -a "$(grep -cE "^yabctl: .*$3" <<<"$error")/$(wc -l <<<"$error")" = 1/1
-	ok "$1: the guest goes on" guest_goes_on host1
-	ok "$1: nothing is left on host2" nothing_on_host2
-}
-
 # another_daemon PORT COMMAND: one more on host2, by a shell that runs COMMAND first
 another_daemon()
 {

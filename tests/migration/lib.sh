@@ -182,6 +182,26 @@ switched_or_over() { runs_on "$1" || ! kill -0 "$2" 2>/dev/null; }
 present_on() { on "$1" cat "/sys/class/yabusame/$vm/present" 2>/dev/null || echo 0; }
 has_more_than() { (($(present_on "$1") > $2)); }
 
+# state_is HOST STATE: of the migration there
+state_is() { on "$1" yabctl jobinfo $vm --json 2>/dev/null | grep -q "\"state\": \"$2\""; }
+# has_another HOST NAME PIDS: processes of that name are others now
+has_another() { [[ $(on "$1" pgrep -x "$2") != "$3" ]]; }
+
+nothing_on_host2() { no_qemu host2 && no_region host2 && no_vm host2; }
+
+# refused WHAT DESTINATION PATTERN
+refused()
+{
+	local error status
+	error=$(timeout $((120 * ${YAB_PATIENCE:-1})) yabctl migrate $vm "$2" 2>&1)
+	status=$?
+	echo "# $error"
+	ok "$1: fails with one line that says why" \
+		test $status = 1 -a "$(grep -cE "^yabctl: .*$3" <<<"$error")/$(wc -l <<<"$error")" = 1/1
+	ok "$1: the guest goes on" guest_goes_on host1
+	ok "$1: nothing is left on host2" nothing_on_host2
+}
+
 # qmp_raw HOST JSON: the answer to one QMP command over the test's own monitor
 qmp_raw()
 {

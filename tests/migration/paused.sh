@@ -4,10 +4,6 @@
 # another network between the hosts brings it to its end.
 . "$(dirname "$0")/lib.sh"
 
-# state_is HOST STATE: of the migration there
-state_is() { on "$1" yabctl jobinfo $vm --json 2>/dev/null | grep -q "\"state\": \"$2\""; }
-runs_there() { on host2 yabctl list 2>/dev/null | grep -q "$vm.*running"; }
-present() { on host2 cat /sys/class/yabusame/$vm/present 2>/dev/null || echo 0; }
 # refuses PATTERN COMMAND...: fails with one line that has PATTERN in it
 refuses()
 {
@@ -30,7 +26,7 @@ ok "nothing to abandon" refuses "is in no migration" yabctl abandon $vm --force
 link shape rate=40
 yabctl migrate $vm host2 >"$YAB_LAB_OUT/migrate.out" 2>&1 &
 migration=$!
-until_true 60 runs_there || bail "the guest is not switched over"
+until_true 60 runs_on host2 || bail "the guest is not switched over"
 ok "active while the network is there" state_is host1 active
 
 link down
@@ -38,7 +34,7 @@ ok "the link was cut: paused, says the source" until_true 40 state_is host1 paus
 ok "and the destination" until_true 40 state_is host2 paused
 on host1 yabctl jobinfo $vm | sed 's/^/# host1: /'
 on host2 yabctl jobinfo $vm | sed 's/^/# host2: /'
-ok "pages are outstanding" test "$(present)" -lt "$pages"
+ok "pages are outstanding" test "$(present_on host2)" -lt "$pages"
 ok "jobinfo says why and what next" sh -c \
 	"yabctl jobinfo $vm | grep -q 'paused  *for [0-9]* s, no .* connection: .*; next try in [0-9]* s'"
 ok "the metrics say so, too" bash -c \
@@ -59,7 +55,7 @@ for host in host1 host2; do
 	ok "one line when it was paused ($host)" test "$(said_times $host "warning.* paused, no")" = 1
 	ok "and one when it went on ($host)" test "$(said_times $host "info.* goes on after")" = 1
 done
-ok "every page is present" test "$(present)" = "$pages"
+ok "every page is present" test "$(present_on host2)" = "$pages"
 ok "the guest runs on host2" guest_goes_on host2
 ok "and every page is right" guest_final host2
 ok "the source's QEMU is gone" until_true 10 no_qemu host1
