@@ -28,6 +28,7 @@
 #define PAGE_BYTES	4096
 #define PAGE_WORDS	(PAGE_BYTES / sizeof(uint64_t))
 #define TICK_US		250000
+#define WAITS_US	5000000	/* in a final check before it says for whom it waits */
 #define THREADS_MAX	64
 #define WRONG_LINES	50	/* then only counted: the console is slow */
 
@@ -46,6 +47,7 @@ struct worker {
 	uint32_t *order;
 	uint64_t random;
 	_Atomic uint64_t checks, rounds, worst_us;
+	_Atomic uint32_t page;		/* the one at work */
 	_Atomic enum phase done;	/* the phase it has finished */
 };
 
@@ -187,6 +189,7 @@ static void *work(void *arg)
 		before = now_us();
 		for (i = 0; i < me->count && phase == PHASE_RUN; i++) {
 			page = me->order[i];
+			me->page = page;
 			gen = conf.read ? verify(page) : expected[page].gen;
 			if (conf.write)
 				fill(page, gen + 1);
@@ -201,10 +204,24 @@ static void *work(void *arg)
 			me->rounds++;
 	}
 
-	for (i = 0; i < me->count; i++)
-		verify(me->first + i);
+	for (i = 0; i < me->count; i++) {
+		me->page = me->first + i;
+		verify(me->page);
+	}
 	me->done = PHASE_FINAL;
 	return NULL;
+}
+
+/* Who has not finished, and where it is: such a page may never have come. */
+static void say_waits(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < conf.threads; i++)
+		if (workers[i].done < PHASE_FINAL)
+			printf("guest: waits for thread=%u page=%u address=%#llx\n", i,
+			       workers[i].page,
+			       (unsigned long long)(uintptr_t)pages[workers[i].page]);
 }
 
 /* All workers have finished this phase. */
@@ -326,6 +343,7 @@ static void tick(uint64_t due)
 
 static void command(const char *line)
 {
+	uint64_t since;
 	unsigned int i;
 
 	if (!strcmp(line, "reset")) {
@@ -335,8 +353,14 @@ static void command(const char *line)
 		printf("guest: reset\n");
 	} else if (!strcmp(line, "final")) {
 		phase = PHASE_FINAL;
-		while (!all_done(PHASE_FINAL))
+		since = now_us();
+		while (!all_done(PHASE_FINAL)) {
 			usleep(10000);
+			if (now_us() - since > WAITS_US) {
+				say_waits();
+				since = now_us();
+			}
+		}
 		printf("guest: final pages=%u wrong=%llu\n", npages, (unsigned long long)wrong);
 	} else if (!strcmp(line, "quit")) {
 		quit();

@@ -222,18 +222,32 @@ guest_says()
 
 # guest_command HOST WORD PATTERN: types a command, true once the console answers with one
 # more line like PATTERN. The line is held until then: when the other end hangs up, QEMU
-# drops what the guest has not taken yet.
+# drops what the guest has not taken yet. And what the guest says is read: where nobody does,
+# QEMU stops its serial port in the middle of a word after some 300 characters.
 guest_command()
 {
-	local tries=$((600 * ${YAB_PATIENCE:-1}))
+	local tries=$((300 * ${YAB_PATIENCE:-1}))
 
 	on "$1" sh -c "before=\$(grep -caE '$3' $console); tries=0
 		answered() { [ \$(grep -caE '$3' $console) -gt \$before ]; }
 		{
 			echo $2
 			until answered || [ \$((tries += 1)) -gt $tries ]; do sleep 0.1; done
-		} | socat -u - UNIX-CONNECT:$serial
+		} | socat -t 0 - UNIX-CONNECT:$serial >/dev/null
 		answered"
+}
+
+# where_it_waits HOST: the region there, what QEMU's threads are in, how the console ends, on
+# one line
+where_it_waits()
+{
+	on "$1" sh -c "cd /sys/class/yabusame/$vm 2>/dev/null &&
+		echo region: \$(grep -H . state pages present failed faults pager)
+		for task in /proc/\$(pgrep -f '^[^ ]*qemu-system-x86_64 .*$monitor')/task/*; do
+			echo \$(cat \$task/comm): \$(head -n 4 \$task/stack | cut -d' ' -f2)
+		done
+		grep -a 'guest: waits' $console | tail -n 4
+		echo console: \$(tail -c 60 $console)" | tr -d '\r' | tr '\n' ';'
 }
 
 # guest_line HOST: the newest tick line that is whole
@@ -277,7 +291,7 @@ guest_final()
 		guest_said=$(on "$1" grep -aE 'guest: (final|WRONG)' "$console" | tr -d '\r' | tail -n 1)
 		[[ $guest_said =~ 'guest: final pages='[1-9][0-9]*' wrong=0'$ ]]
 	else
-		guest_said="no answer after '$(guest_line "$1")'"
+		guest_said="no answer after '$(guest_line "$1")'; $(where_it_waits "$1")"
 		return 1
 	fi
 }
