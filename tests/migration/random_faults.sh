@@ -10,9 +10,9 @@
 
 faults=${YAB_FAULTS:-50}
 seed=${YAB_SEED:-$RANDOM}
-# There are source_supervisor and destination_supervisor, too: a supervisor that is killed
-# and started again.
-read -ra kinds <<<"${YAB_FAULT_KINDS:-source_worker destination_worker cut reset loss stop slow bandwidth}"
+# A supervisor that is killed is started again.
+read -d '' -ra kinds <<<"${YAB_FAULT_KINDS:-source_worker destination_worker source_supervisor
+	destination_supervisor cut reset loss stop slow bandwidth}"
 # When: as soon as it has begun, the destination's QEMU is there, the page worker is
 # there, the guest has been switched over, pages have come.
 moments=(begun prepared linked committed pulling)
