@@ -161,6 +161,18 @@ migrate_ends()
 	wait "$migration"
 }
 
+# Somebody says so.
+guest_is_somewhere() { runs_on "$from" || runs_on "$to"; }
+
+# Nobody is left to tell yabctl how it went on: it had moved.
+moved_unseen()
+{
+	[[ $kind == source_supervisor ]] && until_true 60 guest_is_somewhere && runs_on "$to" ||
+		return 1
+	on "$from" yabctl bandwidth $vm 0 2>/dev/null
+	return 0
+}
+
 # --- the test ---------------------------------------------------------------------------
 
 set_up
@@ -187,7 +199,7 @@ for ((fault = 1; fault <= faults; fault++)); do
 	sed 's/^/# /' "$YAB_LAB_OUT/migrate.out"
 	echo "# $name (depth $depth, pick $pick, length $length): exit status $status after $((SECONDS - start)) s"
 	((status != 124)) || bail "$name: the migration does not end"
-	if ((status)); then
+	if ((status)) && ! moved_unseen; then
 		ok "$name: given back" guest_is_only_on "$from"
 		ok "$name: it goes on, no page is wrong" guest_is_well_on "$from"
 		migrate_begins
