@@ -4,7 +4,6 @@
 # host: nothing of it is left there, and nobody continues the guest.
 . "$(dirname "$0")/lib.sh"
 
-no_vm() { ! on "$1" yabctl list | grep -q $vm; }
 says() { on "$1" yabctl jobinfo $vm | grep -q "$2"; }
 
 set_up

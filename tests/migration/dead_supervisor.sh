@@ -9,7 +9,6 @@ state=/var/lib/yabusame
 set_up
 guest_goes_on host1 || bail "the guest does not run"
 
-supervisor() { on "$1" pgrep -xo yabusamed; }
 answers() { on "$1" yabctl list >/dev/null 2>&1; }
 lists() { on "$1" yabctl list 2>/dev/null | grep -q "$vm.* $2"; }
 runs_not() { answers "$1" && ! lists "$1" running; }
@@ -17,7 +16,7 @@ lists_nothing() { answers "$1" && ! on "$1" yabctl list | grep -q "$vm"; }
 record_says() { on "$1" grep -qs "\"state\": \"$2\"" "$state/$vm.json"; }
 no_record() { ! on "$1" sh -c "ls $state/*.json $state/*.session" >/dev/null 2>&1; }
 
-kill_supervisor() { on "$1" kill -9 "$(supervisor "$1")"; }
+kill_supervisor() { on "$1" kill -9 "$(daemon_pid "$1")"; }
 
 # start_again HOST: the log says "listening" already
 start_again()

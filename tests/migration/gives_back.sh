@@ -16,7 +16,7 @@ ok "the guest goes on where it was" guest_goes_on host1
 ok "and is listed so" sh -c "yabctl list | grep -q '$vm.*running'"
 ok "no QEMU is left on host2" until_true 10 no_qemu host2
 ok "no region" until_true 10 no_region host2
-ok "no VM" sh -c "! on host2 yabctl list | grep -q $vm"
+ok "no VM" no_vm host2
 
 describe_on host2 -device virtio-balloon-pci,addr=7
 ok "with the device it can move" yabctl migrate $vm host2

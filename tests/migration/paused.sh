@@ -15,8 +15,6 @@ refuses()
 	guest_said=$said
 	return 1
 }
-# said_times HOST PATTERN: lines of its log
-said_times() { grep -cE "$2" "$YAB_LAB_OUT/yabusamed.$1"; }
 
 daemon_options='--metrics 127.0.0.1:9464'
 set_up
@@ -52,8 +50,8 @@ wait $migration
 ok "yabctl migrate succeeds" test $? = 0
 sed 's/^/# /' "$YAB_LAB_OUT/migrate.out"
 for host in host1 host2; do
-	ok "one line when it was paused ($host)" test "$(said_times $host "warning.* paused, no")" = 1
-	ok "and one when it went on ($host)" test "$(said_times $host "info.* goes on after")" = 1
+	ok "one line when it was paused ($host)" test "$(log_count $host "warning.* paused, no")" = 1
+	ok "and one when it went on ($host)" test "$(log_count $host "info.* goes on after")" = 1
 done
 ok "every page is present" test "$(present_on host2)" = "$pages"
 ok "the guest runs on host2" guest_goes_on host2
