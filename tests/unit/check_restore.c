@@ -22,12 +22,13 @@
 #include "../../daemon/incoming_state.h"
 #include "../../daemon/outgoing.h"
 #include "../../daemon/region.h"
+#include "../../daemon/rescue.h"
 #include "../../daemon/restore.h"
 #include "../../daemon/save.h"
 #include "../../daemon/worker.h"
 #include "script.h"
 
-#define PAGES		256
+#define PAGES		4096
 #define SEED		7
 #define STATE		"device state"
 /* Of these variables QEMU and workers know what they are to do. */
@@ -561,6 +562,50 @@ START_TEST(supervisor_ended_early)
 }
 END_TEST
 
+/* Nobody asks for it any more: it is as if it had not been. */
+START_TEST(abandoned)
+{
+	char text[512];
+
+	ck_assert_msg(!start(path("image"), path("device"), SCRIPT_PAGE), "%s", said);
+	until_told();
+	ck_assert_int_eq(yab_rescue_abandon(&supervisor, "vm1", false, text, sizeof(text)), -1);
+	ck_assert_msg(!yab_rescue_abandon(&supervisor, "vm1", true, text, sizeof(text)), "%s",
+		      text);
+	while (!LIST_EMPTY(&supervisor.incomings->all) || yab_vms_find(supervisor.vms, "vm1"))
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert(job_is("failed"));
+	ck_assert_int_eq(access(path("state/vm1.json"), F_OK), -1);
+	/* And there is room for the next one. */
+	ck_assert_int_eq(truncate(path("present"), 0), 0);
+	ck_assert_int_eq(truncate(path("present"), PAGES), 0);
+	told = 0;
+	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
+	until_told();
+	ck_assert_str_eq(said, "");
+	until_complete();
+}
+END_TEST
+
+/* A page of the image is not there any more: its guest waits, and people know why. */
+START_TEST(truncated)
+{
+	json_t *none = json_integer(0);
+
+	ck_assert_msg(!start(path("image"), path("device"), SCRIPT_PAGE), "%s", said);
+	until_told();
+	ck_assert_int_eq(truncate(path("image"), SCRIPT_PAGE), 0);
+	yab_incomings_limit(supervisor.incomings, "vm1", none);
+	while (!job_warns("truncated"))
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert(!LIST_EMPTY(&supervisor.incomings->all));
+	/* And it goes on when it is whole again. */
+	make_image();
+	json_decref(none);
+	until_complete();
+}
+END_TEST
+
 static const struct {
 	const char *image;	/* in the folder, unless it is absolute */
 	const char *state;
@@ -637,6 +682,8 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tcase, worker_killed, 0, 2);
 	tcase_add_loop_test(tcase, supervisor_ended, 0, 2);
 	tcase_add_test(tcase, supervisor_ended_early);
+	tcase_add_test(tcase, abandoned);
+	tcase_add_test(tcase, truncated);
 	tcase_add_loop_test(tcase, wrong_files, 0, sizeof(wrong) / sizeof(*wrong));
 	tcase_add_test(tcase, names);
 	suite_add_tcase(suite, tcase);
