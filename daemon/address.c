@@ -61,6 +61,7 @@ int yab_address_parse(const char *text, struct yab_address *address)
 	if (port && !yab_address_port_valid(port))
 		return -1;
 
+	address->reception = NULL;
 	memcpy(address->host, host, (size_t)(end - host));
 	address->host[end - host] = '\0';
 	if (port)

@@ -2,11 +2,15 @@
 #ifndef YAB_DAEMON_ADDRESS_H
 #define YAB_DAEMON_ADDRESS_H
 
+struct yab_reception;
+
 /* A host (name or number) and a port, as text. */
 struct yab_address {
 	char host[256];
 	char port[6];
 	char text[272];		/* for people: HOST:PORT or [HOST]:PORT */
+	/* Not NULL: it is within this daemon (reception.h), and only the text means anything. */
+	struct yab_reception *reception;
 };
 
 /*

@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "image.h"
 #include "incoming.h"
 #include "log.h"
 #include "outgoing.h"
 #include "process.h"
+#include "restore.h"
 
 /* For each state of a record: where its QEMU runs, and where it has ended. */
 static const enum yab_adoption yab_adoption_table[YAB_RECORD_STATES][2] = {
@@ -82,6 +84,20 @@ static void yab_adoption_disown(struct yab_supervisor *supervisor,
 	yab_adoption_drop(supervisor, record);
 }
 
+/*
+ * An incoming migration that goes on; from an image its source is here, too. 0, or -1 with
+ * one line in @error.
+ */
+static int yab_adoption_arrive(struct yab_supervisor *supervisor, const struct yab_record *record,
+			       struct yab_vm *vm, char *error, size_t error_size)
+{
+	if (yab_incoming_adopt(supervisor, record, vm, error, error_size) < 0)
+		return -1;
+	if (!yab_image_is_name(record->migration.peer))
+		return 0;
+	return yab_restore_adopt(supervisor, record, error, error_size);
+}
+
 /* 0, or -1 with one line in @error. */
 static int yab_adoption_run(struct yab_supervisor *supervisor, enum yab_adoption adoption,
 			    const struct yab_record *record, char *error, size_t error_size)
@@ -102,13 +118,17 @@ static int yab_adoption_run(struct yab_supervisor *supervisor, enum yab_adoption
 		yab_adoption_drop(supervisor, record);
 		return 0;
 	case YAB_ADOPTION_DISOWN:
-		yab_adoption_disown(supervisor, record);
+		/* No other host was promised anything of what an image was the source of. */
+		if (yab_image_is_name(record->migration.peer))
+			yab_adoption_drop(supervisor, record);
+		else
+			yab_adoption_disown(supervisor, record);
 		return 0;
 	case YAB_ADOPTION_KEEP:
 		/* The supervisor may have ended when both records were there. */
 		if (yab_incomings_find(supervisor->incomings, record->migration.token))
 			return 0;
-		return yab_incoming_adopt(supervisor, record, NULL, error, error_size);
+		return yab_adoption_arrive(supervisor, record, NULL, error, error_size);
 	default:
 		break;
 	}
@@ -121,10 +141,11 @@ static int yab_adoption_run(struct yab_supervisor *supervisor, enum yab_adoption
 	case YAB_ADOPTION_SERVE:
 		return yab_outgoing_adopt(supervisor, record, vm, error, error_size);
 	case YAB_ADOPTION_UNDO:
-	case YAB_ADOPTION_CONTINUE:
 		return yab_incoming_adopt(supervisor, record, vm, error, error_size);
+	case YAB_ADOPTION_CONTINUE:
+		return yab_adoption_arrive(supervisor, record, vm, error, error_size);
 	case YAB_ADOPTION_PULL:
-		return yab_incoming_adopt(supervisor, record, NULL, error, error_size);
+		return yab_adoption_arrive(supervisor, record, NULL, error, error_size);
 	default:
 		return 0;
 	}

@@ -21,6 +21,8 @@
 #include "log.h"
 #include "outgoing.h"
 #include "rescue.h"
+#include "restore.h"
+#include "save.h"
 #include "text.h"
 
 #define YAB_API_CLIENTS_MAX	64
@@ -165,17 +167,6 @@ static void yab_api_done(const char *error, void *arg)
 	yab_api_request_end(arg, json_pack("{s:b}", "ok", 1), error);
 }
 
-static void yab_api_start(struct yab_client *client, const char *vm, json_t *json)
-{
-	struct yab_api_request *request = yab_api_request_new(client, vm);
-	char error[YAB_WIRE_ERROR_MAX];
-
-	(void)json;
-	if (request && yab_vms_start(client->api->supervisor->vms, vm, yab_api_done, request,
-				     error, sizeof(error)) < 0)
-		yab_api_request_end(request, NULL, error);
-}
-
 static void yab_api_destroy(struct yab_client *client, const char *vm, json_t *json)
 {
 	struct yab_supervisor *supervisor = client->api->supervisor;
@@ -242,6 +233,72 @@ static bool yab_api_number(json_t *json, const char *name, json_int_t least, jso
 	return (!value || json_is_integer(value)) && *number >= least && *number <= most;
 }
 
+/* 1 to YAB_WIRE_BULKS_MAX connections, and a limit of the sweep. False after a refusal. */
+static bool yab_api_sweep(struct yab_client *client, json_t *json, unsigned int *connections,
+			  uint64_t *bandwidth)
+{
+	json_int_t count, limit;
+
+	if (!yab_api_number(json, "connections", 1, YAB_WIRE_BULKS_MAX, 1, &count) ||
+	    !yab_api_number(json, "bandwidth", 0, INT64_MAX, 0, &limit)) {
+		yab_client_refuse(client, "1 to 16 connections, bandwidth not negative");
+		return false;
+	}
+	*connections = (unsigned int)count;
+	*bandwidth = (uint64_t)limit;
+	return true;
+}
+
+/* From nothing, or lazily from files. */
+static void yab_api_start(struct yab_client *client, const char *vm, json_t *json)
+{
+	struct yab_supervisor *supervisor = client->api->supervisor;
+	struct yab_restore_options options = {
+		.image = json_string_value(json_object_get(json, "image")),
+		.state = json_string_value(json_object_get(json, "state")),
+		.paused = json_is_true(json_object_get(json, "paused")),
+	};
+	struct yab_api_request *request;
+	char error[YAB_WIRE_ERROR_MAX];
+	int result;
+
+	if (!options.image != !options.state) {
+		yab_client_refuse(client,
+				  "an image is started with the device state that belongs to it, and not without: give both");
+		return;
+	}
+	if (!yab_api_sweep(client, json, &options.connections, &options.bandwidth))
+		return;
+	request = yab_api_request_new(client, vm);
+	if (!request)
+		return;
+	if (options.image)
+		result = yab_restore_begin(supervisor, vm, &options, yab_api_done, request, error,
+					   sizeof(error));
+	else
+		result = yab_vms_start(supervisor->vms, vm, yab_api_done, request, error,
+				       sizeof(error));
+	if (result < 0)
+		yab_api_request_end(request, NULL, error);
+}
+
+static void yab_api_save(struct yab_client *client, const char *vm, json_t *json)
+{
+	const char *image = json_string_value(json_object_get(json, "image"));
+	const char *state = json_string_value(json_object_get(json, "state"));
+	struct yab_api_request *request;
+	char error[YAB_WIRE_ERROR_MAX];
+
+	if (!image || !state) {
+		yab_client_refuse(client, "a VM is saved to two files: image and device state");
+		return;
+	}
+	request = yab_api_request_new(client, vm);
+	if (request && yab_save_begin(client->api->supervisor, vm, image, state, yab_api_done,
+				      request, error, sizeof(error)) < 0)
+		yab_api_request_end(request, NULL, error);
+}
+
 static void yab_api_migrate(struct yab_client *client, const char *vm, json_t *json)
 {
 	const char *destination = json_string_value(json_object_get(json, "destination"));
@@ -249,7 +306,6 @@ static void yab_api_migrate(struct yab_client *client, const char *vm, json_t *j
 		.paused = json_is_true(json_object_get(json, "paused")),
 	};
 	const char *codec = json_string_value(json_object_get(json, "codec"));
-	json_int_t connections, bandwidth;
 	struct yab_api_request *request;
 	char error[YAB_WIRE_ERROR_MAX];
 
@@ -257,18 +313,13 @@ static void yab_api_migrate(struct yab_client *client, const char *vm, json_t *j
 		yab_client_refuse(client, "the destination is no HOST, HOST:PORT or [IPV6]:PORT");
 		return;
 	}
-	if (!yab_api_number(json, "connections", 1, YAB_WIRE_BULKS_MAX, 1, &connections) ||
-	    !yab_api_number(json, "bandwidth", 0, INT64_MAX, 0, &bandwidth)) {
-		yab_client_refuse(client, "1 to 16 connections, bandwidth not negative");
+	if (!yab_api_sweep(client, json, &options.connections, &options.bandwidth))
 		return;
-	}
 	options.codec = yab_codec_named(codec);
 	if (codec && strcmp(codec, yab_codec_name(options.codec))) {
 		yab_client_refuse(client, "pages are compressed by lz4, zstd or none");
 		return;
 	}
-	options.connections = (unsigned int)connections;
-	options.bandwidth = (uint64_t)bandwidth;
 	request = yab_api_request_new(client, vm);
 	if (request && yab_outgoing_begin(client->api->supervisor, vm, &options,
 					  &yab_api_outgoing_ops, request, error,
@@ -370,6 +421,7 @@ static void yab_api_jobinfo(struct yab_client *client, const char *vm, json_t *j
 
 static const struct yab_api_command yab_api_commands[] = {
 	{ "start", true, true, yab_api_start },
+	{ "save", true, true, yab_api_save },
 	{ "destroy", false, true, yab_api_destroy },
 	{ "migrate", true, true, yab_api_migrate },
 	{ "bandwidth", false, true, yab_api_bandwidth },

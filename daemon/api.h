@@ -3,7 +3,9 @@
  * The socket for yabctl, RUNDIR/control.sock: requests and answers are JSON
  * objects, one a line.
  *
- *   {"command": "start", "vm": NAME}
+ *   {"command": "start", "vm": NAME[, "image": PATH, "state": PATH[, "paused": true]
+ *    [, "connections": N][, "bandwidth": N]]}
+ *   {"command": "save", "vm": NAME, "image": PATH, "state": PATH}
  *   {"command": "destroy", "vm": NAME}
  *   {"command": "migrate", "vm": NAME, "destination": HOST[:PORT][, "paused": true]}
  *   {"command": "list"}

@@ -149,6 +149,8 @@ ssize_t yab_backing_send(struct yab_backing *backing, struct yab_socket *socket,
 
 const char *yab_backing_reason(const struct yab_backing *backing, int error)
 {
+	if (error == EIO && backing->unread[0])
+		return backing->unread;
 	return error == ENODATA || error == ESRCH ? backing->ops->gone : yab_socket_reason(error);
 }
 

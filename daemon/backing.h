@@ -60,6 +60,7 @@ struct yab_backing {
 	const struct yab_backing_ops *ops;
 	uint64_t pages;
 	pid_t process;		/* whose memory is read by process_vm_readv(), or 0 */
+	char unread[96];	/* which pages gave EIO last; empty: none did */
 	/* Bytes [at, at + size) of the memory, read last. */
 	uint64_t at;
 	size_t size;

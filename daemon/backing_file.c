@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #define _GNU_SOURCE 1
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -122,6 +123,16 @@ static int yab_backing_file_hole_end(struct yab_backing *backing, uint64_t page,
 	return 0;
 }
 
+/* A disk that fails is not the connection's failure, and people will want to know where. */
+static void yab_backing_file_note(struct yab_backing *backing, uint64_t at)
+{
+	if (errno != EIO)
+		return;
+	snprintf(backing->unread, sizeof(backing->unread),
+		 "the disk cannot read the pages from %llu on (Input/output error)",
+		 (unsigned long long)(at / YAB_WIRE_PAGE_SIZE));
+}
+
 static int yab_backing_file_read(struct yab_backing *backing, uint8_t *bytes, uint64_t at,
 				 size_t size)
 {
@@ -135,6 +146,7 @@ static int yab_backing_file_read(struct yab_backing *backing, uint8_t *bytes, ui
 		if (n <= 0) {
 			if (!n)
 				errno = ENODATA;
+			yab_backing_file_note(backing, at);
 			return -1;
 		}
 		bytes += n;
@@ -148,7 +160,12 @@ static int yab_backing_file_read(struct yab_backing *backing, uint8_t *bytes, ui
 static ssize_t yab_backing_file_send(struct yab_backing *backing, struct yab_socket *socket,
 				     uint64_t at, size_t size)
 {
-	return yab_socket_send_file(socket, yab_backing_file(backing)->fd, (off_t)at, size);
+	const int fd = yab_backing_file(backing)->fd;
+	const ssize_t n = yab_socket_send_file(socket, fd, (off_t)at, size);
+
+	if (n < 0)
+		yab_backing_file_note(backing, at);
+	return n;
 }
 
 static void yab_backing_file_free(struct yab_backing *backing)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "reception.h"
 
 /* A dead peer is noticed after idle + count * interval seconds, data or not. */
 #define YAB_KEEPALIVE_IDLE	5
@@ -439,7 +440,14 @@ struct yab_handshake *yab_handshake_connect(struct event_base *base, struct evdn
 	struct evdns_getaddrinfo_request *request;
 	struct yab_handshake *handshake;
 	struct yab_lookup *lookup;
+	int fd;
 
+	if (address->reception) {
+		fd = yab_reception_call(address->reception);
+		return fd < 0 ? NULL :
+			yab_handshake_offer(base, fd, address->text, false, role, index, number,
+					    route, timeout_ms, cb, arg);
+	}
 	handshake = yab_handshake_new(base, -1, address->text, timeout_ms, cb, arg);
 	if (!handshake)
 		return NULL;

@@ -34,6 +34,8 @@ bool yab_incomings_give_up(struct yab_incomings *incomings);
 /* An urgent or bulk connection said hello; takes @fd over. */
 void yab_incomings_connection(struct yab_incomings *incomings, int fd,
 			      const struct yab_wire_hello *hello, const struct yab_origin *origin);
+/* Nobody will ever ask for a session whose guest is gone: it is forgotten. */
+void yab_incomings_forget(struct yab_incomings *incomings, const char *token);
 
 /* Prepare: the answer goes to @caller. */
 void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *caller,

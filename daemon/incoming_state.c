@@ -186,3 +186,13 @@ void yab_incoming_forsake(struct yab_incoming *incoming, const char *error)
 	if (caller)
 		yab_caller_finish(caller);
 }
+
+void yab_incomings_forget(struct yab_incomings *incomings, const char *token)
+{
+	struct yab_incoming *incoming = yab_incomings_find(incomings, token);
+
+	if (!incoming || incoming->step != YAB_INCOMING_GONE)
+		return;
+	yab_incoming_note(incoming, YAB_RECORD_NONE);
+	yab_incoming_free(incoming);
+}

@@ -18,13 +18,15 @@
 #include "adoption.h"
 #include "api.h"
 #include "caller.h"
-#include "handshake.h"
 #include "incoming.h"
 #include "listener.h"
 #include "log.h"
 #include "metrics.h"
 #include "outgoing.h"
 #include "policy.h"
+#include "reception.h"
+#include "restore.h"
+#include "save.h"
 #include "supervisor.h"
 #include "version.h"
 #include "worker.h"
@@ -250,21 +252,9 @@ static int yab_main_lock(const char *option, const char *folder, gid_t group)
 static void yab_main_connection(int fd, const struct yab_wire_hello *hello,
 				const struct yab_origin *origin, void *arg)
 {
-	const bool tls = hello->features & YAB_WIRE_TLS;
 	struct yab_daemon *daemon = arg;
-	char error[YAB_WIRE_ERROR_MAX];
 
-	if (hello->role != YAB_WIRE_CONTROL) {
-		yab_incomings_connection(daemon->supervisor.incomings, fd, hello, origin);
-		return;
-	}
-	if (yab_handshake_answer(fd, YAB_WIRE_CONTROL, tls) < 0) {
-		close(fd);
-		return;
-	}
-	if (yab_caller_new(&daemon->supervisor, fd, tls, origin, error, sizeof(error)) < 0)
-		yab_complain(daemon->supervisor.complaints, origin, "cannot serve %s: %s",
-			     origin->name, error);
+	yab_reception_take(&daemon->supervisor, fd, hello, origin);
 }
 
 /* Leaves when nothing is left that would be hurt. */
@@ -274,10 +264,11 @@ static void yab_main_leave(evutil_socket_t fd, short what, void *arg)
 	struct yab_supervisor *supervisor = &daemon->supervisor;
 	bool outgoing = yab_outgoings_give_up(supervisor->outgoings);
 	bool incoming = yab_incomings_give_up(supervisor->incomings);
+	bool saving = yab_saves_give_up(supervisor->saves);
 
 	(void)fd;
 	(void)what;
-	if (outgoing || incoming)
+	if (outgoing || incoming || saving)
 		return;
 	/* Once more around: what was just said still has to go out. */
 	if (daemon->idle)
@@ -338,6 +329,8 @@ static void yab_daemon_release(struct yab_daemon *daemon)
 	yab_metrics_free(daemon->metrics);
 	yab_api_free(daemon->api);
 	yab_listener_free(daemon->listener);
+	yab_saves_free(supervisor->saves);
+	yab_restores_free(supervisor->restores);
 	yab_outgoings_free(supervisor->outgoings);
 	yab_incomings_free(supervisor->incomings);
 	yab_callers_free(supervisor);
@@ -378,8 +371,11 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 	supervisor->complaints = yab_complaints_new(supervisor->base);
 	supervisor->incomings = yab_incomings_new(supervisor->complaints);
 	supervisor->outgoings = yab_outgoings_new();
+	supervisor->restores = yab_restores_new();
+	supervisor->saves = yab_saves_new();
 	if (!supervisor->dns || !supervisor->complaints || !supervisor->vms || !supervisor->jobs ||
-	    !supervisor->incomings || !supervisor->outgoings || yab_daemon_signals(daemon) < 0)
+	    !supervisor->incomings || !supervisor->outgoings || !supervisor->restores ||
+	    !supervisor->saves || yab_daemon_signals(daemon) < 0)
 		goto err;
 	supervisor->journal = yab_journal_open(supervisor->base, options->state_dir,
 					       supervisor->instance, error, sizeof(error));

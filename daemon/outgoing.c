@@ -746,28 +746,11 @@ int yab_outgoing_begin(struct yab_supervisor *supervisor, const char *name,
 		       const struct yab_outgoing_ops *ops, void *arg, char *error,
 		       size_t error_size)
 {
+	struct yab_vm *vm = yab_outgoing_candidate(supervisor, name, error, error_size);
 	struct yab_outgoing *outgoing;
-	struct yab_vm *vm;
 
-	if (yab_description_name_check(name, error, error_size) < 0)
+	if (!vm)
 		return -1;
-	vm = yab_vms_find(supervisor->vms, name);
-	if (!vm) {
-		snprintf(error, error_size, "no VM %s runs here: start it (yabctl start %s)", name,
-			 name);
-		return -1;
-	}
-	if (vm->hooks || !yab_vm_may_enter(vm->state, YAB_VM_OUTGOING)) {
-		snprintf(error, error_size, "VM %s is busy (%s): see yabctl jobinfo %s", name,
-			 yab_vm_state_name(vm->state), name);
-		return -1;
-	}
-	if (vm->memory_fd < 0) {
-		snprintf(error, error_size,
-			 "yabusamed was restarted and cannot open the memory of VM %s: see its log",
-			 name);
-		return -1;
-	}
 	outgoing = yab_outgoing_new(supervisor, vm, options, YAB_OUTGOING_CHECKING, ops, arg,
 				    error, error_size);
 	if (!outgoing)

@@ -41,6 +41,9 @@ void yab_outgoings_free(struct yab_outgoings *outgoings);
  */
 bool yab_outgoings_give_up(struct yab_outgoings *outgoings);
 
+/* The VM @name, if it can leave now. NULL with one line in @error. */
+struct yab_vm *yab_outgoing_candidate(struct yab_supervisor *supervisor, const char *name,
+				      char *error, size_t error_size);
 /* Starts the migration of the VM @name. 0, or -1 with one line in @error and no callback. */
 int yab_outgoing_begin(struct yab_supervisor *supervisor, const char *name,
 		       const struct yab_outgoing_options *options,

@@ -2,6 +2,7 @@
 /* An outgoing migration that a supervisor before this one has begun. */
 #include <string.h>
 
+#include "image.h"
 #include "log.h"
 #include "outgoing_state.h"
 
@@ -47,8 +48,11 @@ int yab_outgoing_adopt(struct yab_supervisor *supervisor, const struct yab_recor
 	};
 	struct yab_outgoing *outgoing;
 
-	if (yab_address_parse(migration->peer, &options.destination) < 0 ||
-	    !migration->connections) {
+	/* One that was being saved goes back: nobody will be called. */
+	if (yab_image_is_name(migration->peer) && migration->state == YAB_RECORD_LEAVING) {
+		memcpy(options.destination.text, migration->peer, sizeof(migration->peer));
+	} else if (yab_address_parse(migration->peer, &options.destination) < 0 ||
+		   !migration->connections) {
 		snprintf(error, error_size, "its record has no destination");
 		return -1;
 	}

@@ -1,10 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* All outgoing migrations, and what is asked of one by its VM's name. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
 #include "outgoing_state.h"
+
+struct yab_vm *yab_outgoing_candidate(struct yab_supervisor *supervisor, const char *name,
+				      char *error, size_t error_size)
+{
+	struct yab_vm *vm;
+
+	if (yab_description_name_check(name, error, error_size) < 0)
+		return NULL;
+	vm = yab_vms_find(supervisor->vms, name);
+	if (!vm) {
+		snprintf(error, error_size, "no VM %s runs here: start it (yabctl start %s)", name,
+			 name);
+		return NULL;
+	}
+	if (vm->hooks || !yab_vm_may_enter(vm->state, YAB_VM_OUTGOING)) {
+		snprintf(error, error_size, "VM %s is busy (%s): see yabctl jobinfo %s", name,
+			 yab_vm_state_name(vm->state), name);
+		return NULL;
+	}
+	if (vm->memory_fd < 0) {
+		snprintf(error, error_size,
+			 "yabusamed was restarted and cannot open the memory of VM %s: see its log",
+			 name);
+		return NULL;
+	}
+	return vm;
+}
 
 static int yab_outgoing_tell_limit(struct yab_outgoing *outgoing)
 {

@@ -17,6 +17,8 @@
 
 struct yab_incomings;
 struct yab_outgoings;
+struct yab_restores;
+struct yab_saves;
 
 struct yab_supervisor {
 	struct event_base *base;
@@ -29,6 +31,8 @@ struct yab_supervisor {
 	struct yab_jobs *jobs;
 	struct yab_incomings *incomings;
 	struct yab_outgoings *outgoings;
+	struct yab_restores *restores;
+	struct yab_saves *saves;
 	/*
 	 * Names this supervisor and those that go on with its journal. What it says of sessions
 	 * that it does not know counts only if it is the one that they were made with.

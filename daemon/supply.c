@@ -55,6 +55,7 @@ struct yab_supply {
 	struct event_base *base;
 	struct evdns_base *dns;
 	char vm[64];
+	const char *kind;
 	int memory_fd;
 	uint64_t pages;
 	struct yab_address address;
@@ -148,6 +149,8 @@ static void yab_link_lost(struct yab_link *link, const char *error)
 			     yab_wire_role_name(link->role), link->index, error);
 	link->lost = true;
 	yab_link_tell(link, error, link->retry_ms);
+	if (link->role == YAB_WIRE_BULK && supply->ops->bulk)
+		supply->ops->bulk(error, supply->arg);
 	yab_link_back_off(link);
 }
 
@@ -355,6 +358,19 @@ static void yab_supply_fail(struct yab_supply *supply, const char *error)
 	supply->ops->failed(error, supply->arg);
 }
 
+/* NULL without memory. */
+static json_t *yab_supply_start_message(const struct yab_supply *supply)
+{
+	json_t *message = yab_worker_start_message("source", supply->vm, supply->pages,
+						   supply->codec, NULL, true);
+
+	/* Left out it would mean a memory file. */
+	if (!supply->kind || !json_object_set_new(message, "kind", json_string(supply->kind)))
+		return message;
+	json_decref(message);
+	return NULL;
+}
+
 static int yab_supply_spawn(struct yab_supply *supply, char *error, size_t error_size)
 {
 	pid_t pid;
@@ -374,8 +390,7 @@ static int yab_supply_spawn(struct yab_supply *supply, char *error, size_t error
 	}
 	supply->ops->worker(pid, supply->arg);
 	if (yab_channel_send(supply->worker,
-			     yab_worker_start_message("source", supply->vm, supply->pages,
-						      supply->codec, NULL, true),
+			     yab_supply_start_message(supply),
 			     &supply->memory_fd, 1) < 0 ||
 	    (supply->serving && yab_supply_serve(supply) < 0)) {
 		snprintf(error, error_size, "cannot tell the source's page worker what to do: %s",
@@ -433,6 +448,7 @@ static struct yab_supply *yab_supply_alloc(const struct yab_supply_terms *terms,
 		return NULL;
 	supply->base = terms->base;
 	supply->dns = terms->dns;
+	supply->kind = terms->kind;
 	supply->memory_fd = terms->memory_fd;
 	supply->pages = terms->pages;
 	supply->address = *terms->address;

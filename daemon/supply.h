@@ -35,6 +35,8 @@ struct yab_supply_ops {
 	 * then @next_try_us is by CLOCK_MONOTONIC. May come from within a call.
 	 */
 	void (*urgent)(const char *error, int64_t next_try_us, void *arg);
+	/* The same for a bulk one that is lost, or could not be made. NULL where nobody asks. */
+	void (*bulk)(const char *error, void *arg);
 	/* As worker.h lists them, over all workers that there were. Borrowed. */
 	void (*statistics)(json_t *statistics, void *arg);
 	/* The last one; may free the supply. Only before yab_supply_persist(). */
@@ -46,6 +48,7 @@ struct yab_supply_terms {
 	struct event_base *base;
 	struct evdns_base *dns;
 	const char *vm;
+	const char *kind;		/* of the memory, as worker.h has it; a literal, or NULL */
 	int memory_fd;
 	uint64_t pages;
 	const struct yab_address *address;

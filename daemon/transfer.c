@@ -39,7 +39,7 @@ static const bool yab_transfer_allowed[YAB_TRANSFER_STATES][YAB_TRANSFER_STATES]
 
 struct yab_transfer {
 	struct yab_vm *vm;
-	struct yab_peer *peer;
+	struct yab_peer *peer;		/* NULL: QEMU writes to whom it is for by itself */
 	struct yab_stream *stream;
 	enum yab_transfer_state state;
 	bool stream_ended;	/* QEMU closed its end ... */
@@ -81,7 +81,7 @@ static void yab_transfer_check(struct yab_transfer *transfer)
 	if (transfer->state != YAB_TRANSFER_SWITCHING || !transfer->stream_ended ||
 	    !transfer->completed)
 		return;
-	if (yab_peer_send_state(transfer->peer, NULL, 0) < 0) {
+	if (transfer->peer && yab_peer_send_state(transfer->peer, NULL, 0) < 0) {
 		yab_transfer_fail(transfer, "the destination does not take the device state");
 		return;
 	}
@@ -170,58 +170,89 @@ uint64_t yab_transfer_bytes(const struct yab_transfer *transfer)
 	return transfer->stream ? yab_stream_bytes(transfer->stream) : 0;
 }
 
-struct yab_transfer *yab_transfer_new(struct event_base *base, struct yab_vm *vm,
-				      struct yab_peer *peer, const struct yab_transfer_ops *ops,
-				      void *arg, char *error, size_t error_size)
+/* Tells QEMU to write to @fd. 0, or -1 with one line in @error. */
+static int yab_transfer_start(struct yab_transfer *transfer, int fd, char *error,
+			      size_t error_size)
 {
 	struct yab_qmp_step steps[YAB_TRANSFER_QMP_STEPS] = {
 		{ .command = "migrate-set-capabilities", .fd = -1 },
 		{ .command = "migrate-set-parameters", .fd = -1 },
-		{ .command = "getfd" },
+		{ .command = "getfd", .fd = fd },
 		{ .command = "migrate", .fd = -1 },
 	};
-	struct yab_qmp *qmp = yab_vm_qmp(vm);
-	struct yab_transfer *transfer;
-	int qemu_fd, result;
+	struct yab_qmp *qmp = yab_vm_qmp(transfer->vm);
 
 	if (!qmp) {
 		snprintf(error, error_size, "QEMU's monitor cannot be asked");
-		return NULL;
-	}
-	transfer = calloc(1, sizeof(*transfer));
-	if (!transfer) {
-		snprintf(error, error_size, "out of memory");
-		return NULL;
-	}
-	transfer->vm = vm;
-	transfer->peer = peer;
-	transfer->ops = ops;
-	transfer->arg = arg;
-	transfer->stream = yab_stream_new_reader(base, peer, yab_transfer_stream_ended, transfer,
-						 &qemu_fd);
-	if (!transfer->stream) {
-		snprintf(error, error_size, "no way for the device state: %s", strerror(errno));
-		goto err_transfer;
+		return -1;
 	}
 	steps[0].arguments = yab_capabilities(true, true);
 	steps[1].arguments = json_pack("{s:I, s:i}", "max-bandwidth",
 				       (json_int_t)YAB_TRANSFER_BANDWIDTH, "downtime-limit",
 				       YAB_TRANSFER_DOWNTIME_MS);
 	steps[2].arguments = json_pack("{s:s}", "fdname", "yabusame");
-	steps[2].fd = qemu_fd;
 	steps[3].arguments = json_pack("{s:s}", "uri", "fd:yabusame");
-	result = yab_qmp_run(qmp, steps, YAB_TRANSFER_QMP_STEPS, yab_transfer_answered, transfer);
-	close(qemu_fd);
-	if (result < 0) {
-		snprintf(error, error_size, "QEMU's monitor cannot be asked: %s",
-			 strerror(errno));
-		goto err_stream;
-	}
-	return transfer;
+	if (!yab_qmp_run(qmp, steps, YAB_TRANSFER_QMP_STEPS, yab_transfer_answered, transfer))
+		return 0;
+	snprintf(error, error_size, "QEMU's monitor cannot be asked: %s", strerror(errno));
+	return -1;
+}
 
-err_stream:
+/* NULL with one line in @error. */
+static struct yab_transfer *yab_transfer_alloc(struct yab_vm *vm,
+					       const struct yab_transfer_ops *ops, void *arg,
+					       char *error, size_t error_size)
+{
+	struct yab_transfer *transfer = calloc(1, sizeof(*transfer));
+
+	if (!transfer) {
+		snprintf(error, error_size, "out of memory");
+		return NULL;
+	}
+	transfer->vm = vm;
+	transfer->ops = ops;
+	transfer->arg = arg;
+	return transfer;
+}
+
+struct yab_transfer *yab_transfer_new(struct event_base *base, struct yab_vm *vm,
+				      struct yab_peer *peer, const struct yab_transfer_ops *ops,
+				      void *arg, char *error, size_t error_size)
+{
+	struct yab_transfer *transfer = yab_transfer_alloc(vm, ops, arg, error, error_size);
+	int qemu_fd, result;
+
+	if (!transfer)
+		return NULL;
+	transfer->peer = peer;
+	transfer->stream = yab_stream_new_reader(base, peer, yab_transfer_stream_ended, transfer,
+						 &qemu_fd);
+	if (!transfer->stream) {
+		snprintf(error, error_size, "no way for the device state: %s", strerror(errno));
+		goto err_transfer;
+	}
+	result = yab_transfer_start(transfer, qemu_fd, error, error_size);
+	close(qemu_fd);
+	if (!result)
+		return transfer;
 	yab_stream_free(transfer->stream);
 err_transfer:
+	free(transfer);
+	return NULL;
+}
+
+struct yab_transfer *yab_transfer_new_to(struct yab_vm *vm, int fd,
+					 const struct yab_transfer_ops *ops, void *arg,
+					 char *error, size_t error_size)
+{
+	struct yab_transfer *transfer = yab_transfer_alloc(vm, ops, arg, error, error_size);
+
+	if (!transfer)
+		return NULL;
+	/* There is none of ours that could end later than QEMU says. */
+	transfer->stream_ended = true;
+	if (!yab_transfer_start(transfer, fd, error, error_size))
+		return transfer;
 	free(transfer);
 	return NULL;
 }

@@ -24,7 +24,7 @@ struct yab_transfer_ops {
 	 * waits for yab_transfer_go_on().
 	 */
 	void (*final)(void *arg);
-	void (*written)(void *arg);	/* the peer was given all of it */
+	void (*written)(void *arg);	/* the peer was given all of it, or QEMU has written it */
 	void (*failed)(const char *error, void *arg);
 };
 
@@ -35,6 +35,10 @@ struct yab_transfer_ops {
 struct yab_transfer *yab_transfer_new(struct event_base *base, struct yab_vm *vm,
 				      struct yab_peer *peer, const struct yab_transfer_ops *ops,
 				      void *arg, char *error, size_t error_size);
+/* The same into @fd, a socket, instead of a peer; borrowed. It ends where the state does. */
+struct yab_transfer *yab_transfer_new_to(struct yab_vm *vm, int fd,
+					 const struct yab_transfer_ops *ops, void *arg,
+					 char *error, size_t error_size);
 void yab_transfer_free(struct yab_transfer *transfer);
 /* No callback any more; the device state ends here. QEMU is to be asked by others. */
 void yab_transfer_stop(struct yab_transfer *transfer);

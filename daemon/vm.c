@@ -290,6 +290,21 @@ err_description:
 	return NULL;
 }
 
+uint64_t yab_vms_memory(struct yab_vms *vms, const char *name, char *error, size_t error_size)
+{
+	struct yab_description *description;
+	uint64_t memory;
+
+	if (yab_description_name_check(name, error, error_size) < 0)
+		return 0;
+	description = yab_description_load(vms->vm_dir, name, error, error_size);
+	if (!description)
+		return 0;
+	memory = description->memory;
+	yab_description_free(description);
+	return memory;
+}
+
 struct yab_vm *yab_vms_add(struct yab_vms *vms, const char *name, enum yab_vm_state state,
 			   char *error, size_t error_size)
 {

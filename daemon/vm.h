@@ -73,6 +73,8 @@ struct yab_vm *yab_vms_find(struct yab_vms *vms, const char *name);
 struct yab_vm *yab_vms_first(struct yab_vms *vms);
 struct yab_vm *yab_vms_next(struct yab_vm *vm);
 
+/* Bytes of memory that the description of @name gives it; 0 with one line in @error. */
+uint64_t yab_vms_memory(struct yab_vms *vms, const char *name, char *error, size_t error_size);
 /*
  * Reads the description of @name and puts the VM into the table in @state, without
  * a QEMU and without memory. Refuses a VM that is there, also one that an earlier

@@ -35,7 +35,9 @@ struct yabctl {
 	bool watch;
 	bool force;
 	const char *via;
-	const char *operands[2];
+	const char *from;	/* the image to start from, and */
+	const char *state;	/* the device state */
+	const char *operands[3];
 	FILE *stream;		/* to the daemon */
 	bool bar;		/* stderr is a terminal */
 	bool drawn;
@@ -47,7 +49,7 @@ struct yabctl_command {
 	const char *name;
 	int operands;
 	const char *usage;
-	/* The request, without "command"; NULL when the operands are no text or number. */
+	/* The request, without "command"; NULL when the operands are no text, path or number. */
 	json_t *(*request)(struct yabctl *ctl);
 	void (*show)(struct yabctl *ctl, json_t *answer);
 };
@@ -387,6 +389,35 @@ static json_t *yabctl_request_vm(struct yabctl *ctl)
 	return json_pack("{s:s}", "vm", ctl->operands[0]);
 }
 
+/* The daemon's folder is another one than ours. NULL without one, or without memory. */
+static json_t *yabctl_path(const char *path)
+{
+	char *folder = *path == '/' ? NULL : getcwd(NULL, 0);
+	json_t *json;
+
+	if (*path == '/')
+		return json_string(path);
+	json = folder && *path ? json_sprintf("%s/%s", folder, path) : NULL;
+	free(folder);
+	return json;
+}
+
+static json_t *yabctl_request_start(struct yabctl *ctl)
+{
+	if (!ctl->from)
+		return yabctl_request_vm(ctl);
+	return json_pack("{s:s, s:o, s:o, s:b, s:I, s:I}", "vm", ctl->operands[0], "image",
+			 yabctl_path(ctl->from), "state", yabctl_path(ctl->state), "paused",
+			 ctl->paused, "connections", (json_int_t)ctl->connections, "bandwidth",
+			 (json_int_t)ctl->bandwidth);
+}
+
+static json_t *yabctl_request_save(struct yabctl *ctl)
+{
+	return json_pack("{s:s, s:o, s:o}", "vm", ctl->operands[0], "image",
+			 yabctl_path(ctl->operands[1]), "state", yabctl_path(ctl->operands[2]));
+}
+
 static json_t *yabctl_request_list(struct yabctl *ctl)
 {
 	(void)ctl;
@@ -422,7 +453,10 @@ static json_t *yabctl_request_abandon(struct yabctl *ctl)
 }
 
 static const struct yabctl_command yabctl_commands[] = {
-	{ "start", 1, "start VM", yabctl_request_vm, yabctl_show_nothing },
+	{ "start", 1,
+	  "start VM [--from IMAGE --state STATE [--postcopy-bandwidth MIB] [--connections N] [--paused]]",
+	  yabctl_request_start, yabctl_show_nothing },
+	{ "save", 3, "save VM IMAGE STATE", yabctl_request_save, yabctl_show_nothing },
 	{ "migrate", 2,
 	  "migrate VM DEST[:PORT] [--postcopy] [--postcopy-bandwidth MIB] [--connections N] [--compress CODEC] [--paused] [--json]",
 	  yabctl_request_migrate, yabctl_show_job },
@@ -451,6 +485,8 @@ static void yabctl_help(void)
 	       "  --compress CODEC  lz4 or zstd for these pages, where that makes them come sooner\n"
 	       "                 (none)\n"
 	       "  --paused       leave the guest paused on the destination\n"
+	       "  --from IMAGE, --state STATE  start from the files that \"yabctl save\" made;\n"
+	       "                 memory follows as it is touched, as in a migration\n"
 	       "  --json         for machines\n"
 	       "  --watch        follow the migration until it ends\n"
 	       "  --via ADDRESS  resume over this address of the destination, from now on\n"
@@ -606,7 +642,7 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 {
 	enum {
 		SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, PAUSED, JSON, WATCH, VIA,
-		FORCE, VERSION, HELP,
+		FORCE, FROM, STATE, VERSION, HELP,
 	};
 	static const struct option options[] = {
 		{ "socket", required_argument, NULL, SOCKET },
@@ -619,6 +655,8 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 		{ "watch", no_argument, NULL, WATCH },
 		{ "via", required_argument, NULL, VIA },
 		{ "force", no_argument, NULL, FORCE },
+		{ "from", required_argument, NULL, FROM },
+		{ "state", required_argument, NULL, STATE },
 		{ "version", no_argument, NULL, VERSION },
 		{ "help", no_argument, NULL, HELP },
 		{ NULL, 0, NULL, 0 },
@@ -676,6 +714,12 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 		case FORCE:
 			ctl->force = true;
 			break;
+		case FROM:
+			ctl->from = optarg;
+			break;
+		case STATE:
+			ctl->state = optarg;
+			break;
 		case VERSION:
 			printf("yabctl %s\n", YAB_VERSION);
 			return 0;
@@ -726,6 +770,16 @@ int main(int argc, char **argv)
 	}
 	if (ctl.force && strcmp(command->name, "abandon")) {
 		fprintf(stderr, "yabctl: --force goes with abandon only: see yabctl --help\n");
+		return YABCTL_USAGE;
+	}
+	if ((ctl.from || ctl.state) && strcmp(command->name, "start")) {
+		fprintf(stderr,
+			"yabctl: --from and --state go with start only: see yabctl --help\n");
+		return YABCTL_USAGE;
+	}
+	if (!ctl.from != !ctl.state) {
+		fprintf(stderr,
+			"yabctl: --from and --state go together: memory is of no use without the device state of the same moment\n");
 		return YABCTL_USAGE;
 	}
 	count = argc - optind - 1;

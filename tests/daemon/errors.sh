@@ -214,6 +214,45 @@ refuses "jobinfo without a job" "no migration" on a jobinfo plain
 refuses "a destination that is none" "destination" on a migrate plain "a b"
 refuses "a port that is none" "destination" on a migrate plain "127.0.0.1:99999"
 
+# Saving, and starting from files. No guest is lost, and no file is left of what failed.
+refuses "a save of nothing" "no VM nosuch" on a save nosuch "$work/i" "$work/s"
+refuses "a save to one file" "usage: yabctl save" on a save plain "$work/i"
+refuses "a save of both into one file" "a file each" on a save plain "$work/i" "$work/i"
+refuses "a save to a folder" "exists: remove it" on a save plain "$work" "$work/s"
+refuses "a save to what exists" "exists: remove it" on a save plain "$work/i" "$work/a.log"
+refuses "a save to where there is no folder" "No such file" on a save plain "$work/no/i" "$work/s"
+refuses "a save of memory that is not shared" "is not shared" on a save private "$work/i" "$work/s"
+prlimit --pid "$pid_a" --fsize=131072:
+refuses "a save to a disk that is full" "cannot be written: File too large" \
+	on a save plain "$work/i" "$work/s"
+prlimit --pid "$pid_a" --fsize=unlimited:
+if compgen -G "$work/[is]*" | grep -v "$stranger"; then
+	not_ok "no file is left" "$(ls "$work")"
+else
+	ok "no file is left"
+fi
+describe a saved 32M
+describe a large 64M
+(cd "$work" && on a start saved && on a save saved i s) || bail "cannot save"
+refuses "an image without its device state" "go together" on a start saved --from "$work/i"
+refuses "device state without an image" "go together" on a start saved --state "$work/s"
+refuses "--from in a migration" "go with start" on a migrate plain "$b" --from "$work/i"
+refuses "an image that is not there" "nosuch: No such file" \
+	on a start saved --from "$work/nosuch" --state "$work/s"
+refuses "device state that is not there" "nosuch: No such file" \
+	on a start saved --from "$work/i" --state "$work/nosuch"
+refuses "a folder as an image" "is no regular file" on a start saved --from "$work" --state "$work/s"
+refuses "an image of another size" "has 33554432 bytes and the VM 67108864" \
+	on a start large --from "$work/i" --state "$work/s"
+refuses "an image for what is not described" "does not exist" \
+	on a start nosuch --from "$work/i" --state "$work/s"
+refuses "an image for a VM that runs" "on this host already" \
+	on a start plain --from "$work/i" --state "$work/s"
+[ -e /dev/yabusame/control ] ||
+	refuses "an image without the kernel module" "kernel module yabusame is not loaded" \
+		on a start saved --from "$work/i" --state "$work/s"
+rm "$work/i" "$work/s"
+
 # Descriptions.
 echo '{"name": "broken", "memory": "1M"' >"$work/a/vms/broken.json"
 refuses "a description that is no JSON" "broken.json" on a start broken

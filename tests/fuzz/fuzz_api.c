@@ -19,6 +19,8 @@
 #include "../../daemon/api.h"
 #include "../../daemon/incoming.h"
 #include "../../daemon/outgoing.h"
+#include "../../daemon/restore.h"
+#include "../../daemon/save.h"
 #include "fuzz.h"
 
 /* All of yabctl, connected to a daemon of ours. */
@@ -104,6 +106,8 @@ static void try_daemon(struct fuzz_input *input)
 	supervisor.incomings = yab_incomings_new(NULL);
 	yab_callers_init(&supervisor);
 	supervisor.outgoings = yab_outgoings_new();
+	supervisor.restores = yab_restores_new();
+	supervisor.saves = yab_saves_new();
 	fuzz_check(yab_vms_add(supervisor.vms, "vm", YAB_VM_GONE, error, sizeof(error)), "%s",
 		   error);
 	supervisor.group = (gid_t)-1;
@@ -133,6 +137,8 @@ static void try_daemon(struct fuzz_input *input)
 	}
 	fuzz_settle(supervisor.base);
 	yab_api_free(api);
+	yab_saves_free(supervisor.saves);
+	yab_restores_free(supervisor.restores);
 	yab_outgoings_free(supervisor.outgoings);
 	yab_incomings_free(supervisor.incomings);
 	yab_jobs_free(supervisor.jobs);

@@ -399,7 +399,7 @@ static void say_worker(struct fuzz_input *input)
 /* The operator, at any time. */
 static void ask_operator(uint8_t what)
 {
-	static const struct yab_address via = { "host3", "1", "host3:1" };
+	static const struct yab_address via = { "host3", "1", "host3:1", NULL };
 	char text[YAB_WIRE_ERROR_MAX] = "";
 
 	switch (what % 4) {
@@ -526,7 +526,7 @@ static const struct yab_outgoing_ops outgoing_ops = {
 static void begin_outgoing(bool paused)
 {
 	const struct yab_outgoing_options options = {
-		.destination = { "host2", "7655", "host2:7655" },
+		.destination = { "host2", "7655", "host2:7655", NULL },
 		.paused = paused,
 		.connections = 1,
 	};

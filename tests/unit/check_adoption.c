@@ -17,6 +17,8 @@
 #include "../../daemon/memory.h"
 #include "../../daemon/outgoing.h"
 #include "../../daemon/region.h"
+#include "../../daemon/restore.h"
+#include "../../daemon/save.h"
 #include "script.h"
 
 #define TOKEN	"00112233445566778899aabbccddeeff"
@@ -228,6 +230,8 @@ static void supervisor_start(void)
 	supervisor.jobs = yab_jobs_new();
 	supervisor.incomings = yab_incomings_new(NULL);
 	supervisor.outgoings = yab_outgoings_new();
+	supervisor.restores = yab_restores_new();
+	supervisor.saves = yab_saves_new();
 	supervisor.journal = yab_journal_open(supervisor.base, folder, supervisor.instance, error,
 					      sizeof(error));
 	ck_assert_msg(supervisor.journal, "%s", error);
@@ -236,6 +240,8 @@ static void supervisor_start(void)
 
 static void supervisor_end(void)
 {
+	yab_saves_free(supervisor.saves);
+	yab_restores_free(supervisor.restores);
 	yab_outgoings_free(supervisor.outgoings);
 	yab_incomings_free(supervisor.incomings);
 	yab_jobs_free(supervisor.jobs);

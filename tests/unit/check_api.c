@@ -14,6 +14,8 @@
 #include "../../daemon/api.h"
 #include "../../daemon/incoming.h"
 #include "../../daemon/outgoing.h"
+#include "../../daemon/restore.h"
+#include "../../daemon/save.h"
 #include "script.h"
 
 #define STRANGER	65534
@@ -39,6 +41,8 @@ static void open_api(gid_t group)
 	supervisor.jobs = yab_jobs_new();
 	supervisor.incomings = yab_incomings_new(NULL);
 	supervisor.outgoings = yab_outgoings_new();
+	supervisor.restores = yab_restores_new();
+	supervisor.saves = yab_saves_new();
 	api = yab_api_new(&supervisor, error, sizeof(error));
 	ck_assert_msg(api, "%s", error);
 	address.sun_family = AF_UNIX;
@@ -48,6 +52,8 @@ static void open_api(gid_t group)
 static void close_api(void)
 {
 	yab_api_free(api);
+	yab_saves_free(supervisor.saves);
+	yab_restores_free(supervisor.restores);
 	yab_outgoings_free(supervisor.outgoings);
 	yab_incomings_free(supervisor.incomings);
 	yab_jobs_free(supervisor.jobs);

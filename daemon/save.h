@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Saves a VM to files (image.h): its guest is stopped, device state and memory are written, and
+ * its QEMU ends. Whatever fails before both files are on the disk gives the guest back, and
+ * leaves no file.
+ */
+#ifndef YAB_DAEMON_SAVE_H
+#define YAB_DAEMON_SAVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "supervisor.h"
+
+/* @error is NULL on success, else one line. */
+typedef void (*yab_save_cb)(const char *error, void *arg);
+
+/* NULL without memory. */
+struct yab_saves *yab_saves_new(void);
+/* Forgets them all: the daemon ends. */
+void yab_saves_free(struct yab_saves *saves);
+/* They give their guests back; true while there is anything to wait for. */
+bool yab_saves_give_up(struct yab_saves *saves);
+
+/*
+ * Saves the VM @name to the files @image and @state, which must not exist. 0, or -1 with one
+ * line in @error and no callback.
+ */
+int yab_save_begin(struct yab_supervisor *supervisor, const char *name, const char *image,
+		   const char *state, yab_save_cb cb, void *arg, char *error,
+		   size_t error_size);
+
+#endif /* YAB_DAEMON_SAVE_H */

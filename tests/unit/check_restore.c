@@ -1,0 +1,691 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The start of a VM from files: all of the daemon but its main(), workers of its own, and a
+ * kernel and a QEMU that are played. This program is its own worker, and the QEMU.
+ */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <event2/dns.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../daemon/adoption.h"
+#include "../../daemon/image.h"
+#include "../../daemon/incoming_state.h"
+#include "../../daemon/outgoing.h"
+#include "../../daemon/region.h"
+#include "../../daemon/rescue.h"
+#include "../../daemon/restore.h"
+#include "../../daemon/save.h"
+#include "../../daemon/worker.h"
+#include "script.h"
+
+#define PAGES		4096
+#define SEED		7
+#define STATE		"device state"
+/* Of these variables QEMU and workers know what they are to do. */
+#define PRESENT_FILE	"CHECK_RESTORE_PRESENT"	/* a byte a page, as the kernel's bit */
+#define QEMU_FAILS	"CHECK_RESTORE_FAILS"
+
+static char folder[64];
+static struct yab_supervisor supervisor;
+static struct yab_security security;
+static int present = -1;		/* PRESENT_FILE */
+static int kernel = -1, memory = -1;	/* of the region */
+static int told;
+static char said[512];
+
+/* --- the kernel ------------------------------------------------------------------------ */
+
+/* A pager's descriptor, which never has a fault to tell. */
+static int pager(void)
+{
+	int ours, theirs;
+
+	if (kernel >= 0)
+		close(kernel);
+	script_pair(&ours, &theirs);
+	kernel = ours;
+	return theirs;
+}
+
+int __wrap_yab_region_create(const char *name, uint64_t size, int memory_fd, uid_t uid, gid_t gid,
+			     char *error, size_t error_size);
+int __wrap_yab_region_create(const char *name, uint64_t size, int memory_fd, uid_t uid, gid_t gid,
+			     char *error, size_t error_size)
+{
+	(void)uid;
+	(void)gid;
+	(void)error;
+	(void)error_size;
+	ck_assert_str_eq(name, "vm1");
+	ck_assert_uint_eq(size, PAGES * SCRIPT_PAGE);
+	memory = dup(memory_fd);
+	return pager();
+}
+
+int __wrap_yab_region_attach(const char *name, int *memory_fd, char *error, size_t error_size);
+int __wrap_yab_region_attach(const char *name, int *memory_fd, char *error, size_t error_size)
+{
+	(void)name;
+	(void)error;
+	(void)error_size;
+	*memory_fd = dup(memory);
+	return pager();
+}
+
+int __wrap_yab_region_fail(const char *name, char *error, size_t error_size);
+int __wrap_yab_region_fail(const char *name, char *error, size_t error_size)
+{
+	(void)name;
+	(void)error;
+	(void)error_size;
+	return 0;
+}
+
+int __wrap_yab_region_declare(int pager_fd, struct yab_range *ranges, size_t count);
+int __wrap_yab_region_declare(int pager_fd, struct yab_range *ranges, size_t count)
+{
+	uint8_t ones[PAGES];
+
+	(void)pager_fd;
+	memset(ones, 1, sizeof(ones));
+	for (size_t i = 0; i < count; i++)
+		if (pwrite(present, ones, ranges[i].count, (off_t)ranges[i].page) !=
+		    (ssize_t)ranges[i].count)
+			abort();
+	return 0;
+}
+
+int __wrap_yab_region_present(int pager_fd, uint64_t page, uint64_t count, uint64_t *bits);
+int __wrap_yab_region_present(int pager_fd, uint64_t page, uint64_t count, uint64_t *bits)
+{
+	uint8_t bytes[PAGES];
+
+	(void)pager_fd;
+	if (pread(present, bytes, count, (off_t)page) != (ssize_t)count)
+		abort();
+	memset(bits, 0, (count + 63) / 64 * sizeof(*bits));
+	for (uint64_t i = 0; i < count; i++)
+		bits[i / 64] |= (uint64_t)bytes[i] << i % 64;
+	return 0;
+}
+
+/* --- QEMU ------------------------------------------------------------------------------ */
+
+static void say(FILE *stream, json_t *json)
+{
+	json_dumpf(json, stream, JSON_COMPACT);
+	fputs("\r\n", stream);
+	fflush(stream);
+	json_decref(json);
+}
+
+static void say_event(FILE *stream, const char *name, const char *status)
+{
+	say(stream, json_pack("{s:s, s:{s:s*}, s:{s:i, s:i}}", "event", name, "data", "status",
+			      status, "timestamp", "seconds", 1, "microseconds", 1));
+}
+
+/* A line, and what came along. NULL at the end. */
+static char *hear(int fd, int *came)
+{
+	static char line[65536];
+	char control[CMSG_SPACE(sizeof(int))];
+	size_t length = 0;
+
+	while (length < sizeof(line) - 1) {
+		struct iovec byte = { line + length, 1 };
+		struct msghdr message = {
+			.msg_iov = &byte, .msg_iovlen = 1,
+			.msg_control = control, .msg_controllen = sizeof(control),
+		};
+		struct cmsghdr *rights;
+
+		if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC) <= 0)
+			return NULL;
+		rights = CMSG_FIRSTHDR(&message);
+		if (rights)
+			memcpy(came, CMSG_DATA(rights), sizeof(*came));
+		if (line[length++] == '\n')
+			break;
+	}
+	line[length] = '\0';
+	return line;
+}
+
+/* The device state, to its end: as it was saved, or QEMU says that it failed. */
+static void load(FILE *stream, int fd)
+{
+	char bytes[sizeof(STATE)] = "";
+	size_t length = 0;
+	ssize_t n;
+
+	while (length < sizeof(bytes) &&
+	       (n = read(fd, bytes + length, sizeof(bytes) - length)) > 0)
+		length += (size_t)n;
+	close(fd);
+	if (length == sizeof(STATE) && !strcmp(bytes, STATE) && !getenv(QEMU_FAILS)) {
+		say_event(stream, "MIGRATION", "completed");
+		return;
+	}
+	fprintf(stderr, "played: no such device\n");
+	say_event(stream, "MIGRATION", "failed");
+	exit(1);
+}
+
+/* One client of the monitor. False when QEMU is to end. */
+static bool serve(int fd, bool *running)
+{
+	FILE *stream = fdopen(dup(fd), "w");
+	int state = -1;
+	char *line;
+
+	say(stream, json_pack("{s:{s:{}, s:[]}}", "QMP", "version", "capabilities"));
+	while ((line = hear(fd, &state))) {
+		json_t *json = json_loads(line, 0, NULL);
+		const char *name = json_string_value(json_object_get(json, "execute"));
+
+		say(stream, json_pack("{s:{s:b}, s:O*}", "return", "running", *running, "id",
+				      json_object_get(json, "id")));
+		if (!name || !strcmp(name, "quit"))
+			return false;
+		if (!strcmp(name, "migrate-incoming"))
+			load(stream, state);
+		if (!strcmp(name, "cont")) {
+			*running = true;
+			say_event(stream, "RESUME", NULL);
+		}
+		json_decref(json);
+	}
+	fclose(stream);
+	return true;
+}
+
+static int play_qemu(const char *monitor)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+	bool running = false;
+	int fd;
+
+	/* As yab_vm_spawn() gives it: unix:PATH,server=on,wait=off */
+	snprintf(address.sun_path, sizeof(address.sun_path), "%.*s",
+		 (int)strcspn(monitor + 5, ","), monitor + 5);
+	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    listen(listener, 1) < 0)
+		return 1;
+	/* Whoever has started it may be gone. */
+	alarm(120);
+	do {
+		fd = accept(listener, NULL, NULL);
+	} while (fd >= 0 && serve(fd, &running));
+	return 0;
+}
+
+/* --- the supervisor -------------------------------------------------------------------- */
+
+static const char *path(const char *name)
+{
+	static char paths[4][128];
+	static unsigned int next;
+	char *text = paths[next++ % 4];
+
+	snprintf(text, sizeof(paths[0]), "%s/%s", folder, name);
+	return text;
+}
+
+static void begin_supervisor(void)
+{
+	char error[512];
+
+	memset(&supervisor, 0, sizeof(supervisor));
+	security = (struct yab_security){ .plain = true };
+	supervisor.base = script_base();
+	supervisor.dns = evdns_base_new(supervisor.base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	supervisor.security = security;
+	supervisor.run_dir = folder;
+	yab_callers_init(&supervisor);
+	supervisor.complaints = yab_complaints_new(supervisor.base);
+	supervisor.vms = yab_vms_new(supervisor.base, folder, folder);
+	supervisor.jobs = yab_jobs_new();
+	supervisor.incomings = yab_incomings_new(supervisor.complaints);
+	supervisor.outgoings = yab_outgoings_new();
+	supervisor.restores = yab_restores_new();
+	supervisor.saves = yab_saves_new();
+	supervisor.journal = yab_journal_open(supervisor.base, path("state"), supervisor.instance,
+					      error, sizeof(error));
+	ck_assert_msg(supervisor.journal, "%s", error);
+	yab_vms_set_journal(supervisor.vms, supervisor.journal);
+}
+
+static void end_supervisor(void)
+{
+	yab_saves_free(supervisor.saves);
+	yab_restores_free(supervisor.restores);
+	yab_outgoings_free(supervisor.outgoings);
+	yab_incomings_free(supervisor.incomings);
+	yab_callers_free(&supervisor);
+	yab_complaints_free(supervisor.complaints);
+	yab_jobs_free(supervisor.jobs);
+	yab_vms_free(supervisor.vms);
+	yab_journal_close(supervisor.journal);
+	evdns_base_free(supervisor.dns, 0);
+	/* What lingers, and workers that are disowned, have an end. */
+	event_base_dispatch(supervisor.base);
+	event_base_free(supervisor.base);
+}
+
+static void write_file(const char *name, const void *bytes, size_t size)
+{
+	const int fd = open(path(name), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, bytes, size), (ssize_t)size);
+	close(fd);
+}
+
+/* Every third page of the image is a hole. */
+static void make_image(void)
+{
+	const int fd = open(path("image"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	uint8_t page[SCRIPT_PAGE];
+
+	ck_assert_int_eq(ftruncate(fd, PAGES * SCRIPT_PAGE), 0);
+	for (uint64_t i = 0; i < PAGES; i++) {
+		script_fill(page, i, SEED);
+		if (i % 3)
+			ck_assert_int_eq(pwrite(fd, page, sizeof(page), (off_t)(i * SCRIPT_PAGE)),
+					 SCRIPT_PAGE);
+	}
+	close(fd);
+}
+
+static void setup(void)
+{
+	static const uint8_t none[PAGES];
+	char text[512];
+	int length;
+
+	snprintf(folder, sizeof(folder), "/tmp/check_restore.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	ck_assert_int_eq(mkdir(path("state"), 0700), 0);
+	length = snprintf(text, sizeof(text),
+			  "{\"name\": \"vm1\", \"memory\": \"%dK\", \"qemu\": [\"/proc/self/exe\", \"--qemu\", \"${monitor}\", \"${memory}\", \"${incoming}\"]}",
+			  PAGES * 4);
+	write_file("vm1.json", text, (size_t)length);
+	write_file("device", STATE, sizeof(STATE));
+	write_file("present", none, sizeof(none));
+	make_image();
+	setenv(PRESENT_FILE, path("present"), 1);
+	unsetenv(QEMU_FAILS);
+	present = open(path("present"), O_RDWR | O_CLOEXEC);
+	told = 0;
+	begin_supervisor();
+}
+
+static void on_destroyed(const char *error, void *arg)
+{
+	(void)error;
+	(void)arg;
+	told = -1;
+}
+
+static void teardown(void)
+{
+	struct yab_vm *vm = yab_vms_find(supervisor.vms, "vm1");
+	char error[512], command[128];
+
+	if (vm) {
+		ck_assert_msg(!yab_vm_destroy(vm, on_destroyed, NULL, error, sizeof(error)), "%s",
+			      error);
+		while (told != -1)
+			event_base_loop(supervisor.base, EVLOOP_ONCE);
+	}
+	end_supervisor();
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+	if (kernel >= 0)
+		close(kernel);
+	if (memory >= 0)
+		close(memory);
+	close(present);
+	snprintf(command, sizeof(command), "rm -r %s", folder);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static void on_started(const char *error, void *arg)
+{
+	(void)arg;
+	told++;
+	snprintf(said, sizeof(said), "%s", error ? error : "");
+}
+
+static int start(const char *image, const char *state, uint64_t bandwidth)
+{
+	const struct yab_restore_options options = {
+		.image = image,
+		.state = state,
+		.connections = 1,
+		.bandwidth = bandwidth,
+	};
+
+	said[0] = '\0';
+	return yab_restore_begin(&supervisor, "vm1", &options, on_started, NULL, said,
+				 sizeof(said));
+}
+
+static void until_told(void)
+{
+	while (!told)
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+}
+
+static bool job_is(const char *state)
+{
+	struct yab_job *job = yab_jobs_find(supervisor.jobs, "vm1");
+	json_t *json = yab_job_json(job);
+	const bool is = !strcmp(json_string_value(json_object_get(json, "state")), state);
+
+	json_decref(json);
+	return is;
+}
+
+static bool job_warns(const char *what)
+{
+	json_t *json = yab_job_json(yab_jobs_find(supervisor.jobs, "vm1"));
+	const char *warning = json_string_value(json_object_get(json, "warning"));
+	const bool warns = warning && strstr(warning, what);
+
+	json_decref(json);
+	return warns;
+}
+
+/* Every page is there, and so the session is nobody's any more. */
+static void until_complete(void)
+{
+	uint8_t page[SCRIPT_PAGE], want[SCRIPT_PAGE];
+
+	while (!LIST_EMPTY(&supervisor.incomings->all))
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert(job_is("completed"));
+	for (uint64_t i = 0; i < PAGES; i++) {
+		memset(want, 0, sizeof(want));
+		if (i % 3)
+			script_fill(want, i, SEED);
+		ck_assert_int_eq(pread(memory, page, sizeof(page), (off_t)(i * SCRIPT_PAGE)),
+				 SCRIPT_PAGE);
+		ck_assert_mem_eq(page, want, sizeof(want));
+	}
+	script_settle(supervisor.base);
+}
+
+/* The first one of ours that is called @name; 0: there is none. */
+static pid_t find_child(const char *name)
+{
+	char list[128], line[64];
+	pid_t pid, found = 0;
+	FILE *children;
+
+	snprintf(list, sizeof(list), "/proc/self/task/%d/children", getpid());
+	children = fopen(list, "re");
+	ck_assert_ptr_nonnull(children);
+	while (!found && fscanf(children, "%d", &pid) == 1) {
+		FILE *comm;
+
+		snprintf(list, sizeof(list), "/proc/%d/comm", pid);
+		comm = fopen(list, "re");
+		if (comm && fgets(line, sizeof(line), comm) && !strncmp(line, name, strlen(name)))
+			found = pid;
+		if (comm)
+			fclose(comm);
+	}
+	fclose(children);
+	return found;
+}
+
+/* --- tests ----------------------------------------------------------------------------- */
+
+START_TEST(starts)
+{
+	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
+	until_told();
+	ck_assert_str_eq(said, "");
+	ck_assert_int_eq(yab_vms_find(supervisor.vms, "vm1")->state, YAB_VM_RUNNING);
+	until_complete();
+	ck_assert_int_eq(told, 1);
+}
+END_TEST
+
+/* Nothing is left, and the next one may try. */
+START_TEST(not_loaded)
+{
+	if (_i)
+		write_file("device", "another", 7);
+	else
+		setenv(QEMU_FAILS, "1", 1);
+	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
+	until_told();
+	ck_assert_msg(strstr(said, "no such device"), "%s", said);
+	ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
+	ck_assert(LIST_EMPTY(&supervisor.incomings->all));
+	ck_assert(job_is("failed"));
+	ck_assert_int_eq(access(path("state/vm1.json"), F_OK), -1);
+}
+END_TEST
+
+START_TEST(started_twice)
+{
+	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
+	until_told();
+	told = 0;
+	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
+	until_told();
+	ck_assert_msg(strstr(said, "on this host already"), "%s", said);
+	until_complete();
+}
+END_TEST
+
+/* One page a second until a worker was killed, and another one has brought more. */
+START_TEST(worker_killed)
+{
+	const char *name = _i ? "yabusame-source" : "yabusame-pager";
+	json_t *none = json_integer(0);
+	pid_t first, next;
+
+	ck_assert_msg(!start(path("image"), path("device"), SCRIPT_PAGE), "%s", said);
+	until_told();
+	ck_assert_str_eq(said, "");
+	first = find_child(name);
+	ck_assert_int_gt(first, 0);
+	kill(first, SIGKILL);
+	do {
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		next = find_child(name);
+	} while (!next || next == first);
+	ck_assert(!job_is("completed"));
+	yab_incomings_limit(supervisor.incomings, "vm1", none);
+	json_decref(none);
+	until_complete();
+}
+END_TEST
+
+/* Whoever comes next takes guest, image and what is present up where they were. */
+START_TEST(supervisor_ended)
+{
+	json_t *none = json_integer(0);
+
+	ck_assert_msg(!start(path("image"), path("device"), SCRIPT_PAGE), "%s", said);
+	until_told();
+	ck_assert_str_eq(said, "");
+	end_supervisor();
+	begin_supervisor();
+	if (_i)
+		ck_assert_int_eq(rename(path("image"), path("away")), 0);
+	yab_adopt_all(&supervisor);
+	ck_assert(!LIST_EMPTY(&supervisor.incomings->all));
+	if (_i) {
+		/* It is missed, and looked for once more. */
+		while (!job_warns("No such file"))
+			event_base_loop(supervisor.base, EVLOOP_ONCE);
+		ck_assert(job_is("paused"));
+		ck_assert_int_eq(rename(path("away"), path("image")), 0);
+	}
+	yab_incomings_limit(supervisor.incomings, "vm1", none);
+	json_decref(none);
+	until_complete();
+	ck_assert_int_eq(yab_vms_find(supervisor.vms, "vm1")->state, YAB_VM_RUNNING);
+}
+END_TEST
+
+/* Before the commit there is nothing to take up, and no guest was lost. */
+START_TEST(supervisor_ended_early)
+{
+	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
+	while (!yab_vms_find(supervisor.vms, "vm1"))
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	end_supervisor();
+	begin_supervisor();
+	yab_adopt_all(&supervisor);
+	while (!LIST_EMPTY(&supervisor.incomings->all))
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
+	ck_assert_int_eq(told, 0);
+}
+END_TEST
+
+/* Nobody asks for it any more: it is as if it had not been. */
+START_TEST(abandoned)
+{
+	char text[512];
+
+	ck_assert_msg(!start(path("image"), path("device"), SCRIPT_PAGE), "%s", said);
+	until_told();
+	ck_assert_int_eq(yab_rescue_abandon(&supervisor, "vm1", false, text, sizeof(text)), -1);
+	ck_assert_msg(!yab_rescue_abandon(&supervisor, "vm1", true, text, sizeof(text)), "%s",
+		      text);
+	while (!LIST_EMPTY(&supervisor.incomings->all) || yab_vms_find(supervisor.vms, "vm1"))
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert(job_is("failed"));
+	ck_assert_int_eq(access(path("state/vm1.json"), F_OK), -1);
+	/* And there is room for the next one. */
+	ck_assert_int_eq(truncate(path("present"), 0), 0);
+	ck_assert_int_eq(truncate(path("present"), PAGES), 0);
+	told = 0;
+	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
+	until_told();
+	ck_assert_str_eq(said, "");
+	until_complete();
+}
+END_TEST
+
+/* A page of the image is not there any more: its guest waits, and people know why. */
+START_TEST(truncated)
+{
+	json_t *none = json_integer(0);
+
+	ck_assert_msg(!start(path("image"), path("device"), SCRIPT_PAGE), "%s", said);
+	until_told();
+	ck_assert_int_eq(truncate(path("image"), SCRIPT_PAGE), 0);
+	yab_incomings_limit(supervisor.incomings, "vm1", none);
+	while (!job_warns("truncated"))
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert(!LIST_EMPTY(&supervisor.incomings->all));
+	/* And it goes on when it is whole again. */
+	make_image();
+	json_decref(none);
+	until_complete();
+}
+END_TEST
+
+static const struct {
+	const char *image;	/* in the folder, unless it is absolute */
+	const char *state;
+	const char *says;
+} wrong[] = {
+	{ "nosuch", "device", "No such file" },
+	{ "image", "nosuch", "No such file" },
+	{ "state", "device", "is no regular file" },
+	{ "image", "state", "is no regular file" },
+	{ "image", "/dev/null", "is no regular file" },
+	{ "device", "device", "bytes and the VM" },
+	{ "image", "empty", "is empty" },
+};
+
+START_TEST(wrong_files)
+{
+	write_file("empty", "", 0);
+	ck_assert_int_eq(start(path(wrong[_i].image), *wrong[_i].state == '/' ? wrong[_i].state :
+			       path(wrong[_i].state), 0), -1);
+	ck_assert_msg(strstr(said, wrong[_i].says), "%s", said);
+	ck_assert_ptr_null(yab_jobs_find(supervisor.jobs, "vm1"));
+}
+END_TEST
+
+START_TEST(names)
+{
+	char name[YAB_IMAGE_NAME_SIZE], error[512], text[300];
+	const uint64_t size = PAGES * SCRIPT_PAGE;
+	int fd;
+
+	fd = yab_image_open(path("image"), size, name, error, sizeof(error));
+	ck_assert_msg(fd >= 0, "%s", error);
+	ck_assert(yab_image_is_name(name));
+	ck_assert_int_eq(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	close(fd);
+	fd = yab_image_open_again(name, size, error, sizeof(error));
+	ck_assert_msg(fd >= 0, "%s", error);
+	close(fd);
+	/* What has other pages is another one, and so is another file of the same bytes. */
+	ck_assert_int_eq(rename(path("image"), path("away")), 0);
+	ck_assert_int_eq(yab_image_open_again(name, size, error, sizeof(error)), -1);
+	make_image();
+	ck_assert_int_eq(yab_image_open_again(name, size, error, sizeof(error)), -1);
+	ck_assert_msg(strstr(error, "another file now"), "%s", error);
+	ck_assert_int_eq(yab_image_open_again("nonsense", size, error, sizeof(error)), -1);
+	memset(text, 'x', sizeof(text));
+	text[0] = '/';
+	text[sizeof(text) - 1] = '\0';
+	ck_assert_int_eq(yab_image_path_check("image", text, error, sizeof(error)), -1);
+	ck_assert_int_eq(yab_image_path_check("image", "/a\nb", error, sizeof(error)), -1);
+	ck_assert_int_eq(yab_image_path_check("image", "a", error, sizeof(error)), -1);
+	ck_assert_int_eq(yab_image_path_check("image", "", error, sizeof(error)), -1);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+	Suite *suite;
+	TCase *tcase;
+
+	if (argc > 2 && !strcmp(argv[1], "--qemu"))
+		return play_qemu(argv[2]);
+	if (argc > 1 && !strcmp(argv[1], "--worker")) {
+		present = open(getenv(PRESENT_FILE), O_RDWR | O_CLOEXEC);
+		return yab_worker_main(true);
+	}
+	suite = suite_create("restore");
+	tcase = tcase_create("restore");
+	tcase_set_timeout(tcase, 120);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_test(tcase, starts);
+	tcase_add_loop_test(tcase, not_loaded, 0, 2);
+	tcase_add_test(tcase, started_twice);
+	tcase_add_loop_test(tcase, worker_killed, 0, 2);
+	tcase_add_loop_test(tcase, supervisor_ended, 0, 2);
+	tcase_add_test(tcase, supervisor_ended_early);
+	tcase_add_test(tcase, abandoned);
+	tcase_add_test(tcase, truncated);
+	tcase_add_loop_test(tcase, wrong_files, 0, sizeof(wrong) / sizeof(*wrong));
+	tcase_add_test(tcase, names);
+	suite_add_tcase(suite, tcase);
+	return script_run(suite);
+}
