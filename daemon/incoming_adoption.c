@@ -5,6 +5,8 @@
 
 #include "incoming_state.h"
 
+#define YAB_INCOMING_ADOPT_SECONDS	30	/* for QEMU to answer, before people are told */
+
 /* What it was called and promised with. 0, or -1 with one line in @error. */
 static int yab_incoming_recall(struct yab_incoming *incoming, const struct yab_record *record,
 			       char *error, size_t error_size)
@@ -91,16 +93,13 @@ int yab_incoming_adopt(struct yab_supervisor *supervisor, const struct yab_recor
 		yab_incoming_undo(incoming, "yabusamed was restarted before the commit");
 		return 0;
 	}
-	/*
-	 * Whatever QEMU will say: the supervisor before us may have told it to run, so nobody
-	 * can promise any more that it did not.
-	 */
-	incoming->resumed = incoming->runs;
 	yab_demand_limit(incoming->demand, incoming->bandwidth);
 	yab_demand_sweep(incoming->demand);
 	yab_demand_persist(incoming->demand);
 	yab_outage_lost(&incoming->outage, YAB_OUTAGE_CONTROL, "yabusamed was restarted", 0);
 	yab_outage_lost(&incoming->outage, YAB_OUTAGE_URGENT, "yabusamed was restarted", 0);
+	if (state == YAB_RECORD_COMMITTED)
+		yab_incoming_arm(incoming, YAB_INCOMING_ADOPT_SECONDS * 1000);
 	if (state == YAB_RECORD_ARRIVED) {
 		yab_job_switched(incoming->job, -1);
 		yab_outage_watch(&incoming->outage, incoming->name, incoming->job);

@@ -15,8 +15,12 @@ static const unsigned int yab_incoming_allowed[YAB_INCOMING_STEPS] = {
 	[YAB_INCOMING_PREPARED] = YAB_INCOMING_TO(LOADED) | YAB_INCOMING_TO(UNDOING),
 	[YAB_INCOMING_LOADED] = YAB_INCOMING_TO(COMMITTING) | YAB_INCOMING_TO(PULLING) |
 				YAB_INCOMING_TO(UNDOING),
-	[YAB_INCOMING_COMMITTING] = YAB_INCOMING_TO(PULLING) | YAB_INCOMING_TO(UNDOING),
-	[YAB_INCOMING_ADOPTING] = YAB_INCOMING_TO(COMMITTING) | YAB_INCOMING_TO(PULLING),
+	[YAB_INCOMING_COMMITTING] = YAB_INCOMING_TO(PULLING) | YAB_INCOMING_TO(ADOPTING) |
+				    YAB_INCOMING_TO(UNDOING) | YAB_INCOMING_TO(GONE),
+	[YAB_INCOMING_ADOPTING] = YAB_INCOMING_TO(CONTINUING) | YAB_INCOMING_TO(PULLING) |
+				  YAB_INCOMING_TO(GONE),
+	[YAB_INCOMING_CONTINUING] = YAB_INCOMING_TO(ADOPTING) | YAB_INCOMING_TO(PULLING) |
+				    YAB_INCOMING_TO(GONE),
 	[YAB_INCOMING_PULLING] = YAB_INCOMING_TO(COMPLETE) | YAB_INCOMING_TO(GONE),
 };
 
@@ -26,6 +30,7 @@ static const char * const yab_incoming_names[YAB_INCOMING_STEPS] = {
 	[YAB_INCOMING_LOADED] = "loaded",
 	[YAB_INCOMING_COMMITTING] = "committing",
 	[YAB_INCOMING_ADOPTING] = "adopting",
+	[YAB_INCOMING_CONTINUING] = "continuing",
 	[YAB_INCOMING_PULLING] = "pulling",
 	[YAB_INCOMING_COMPLETE] = "complete",
 	[YAB_INCOMING_UNDOING] = "undoing",
@@ -54,7 +59,9 @@ bool yab_incoming_revocable(const struct yab_incoming *incoming)
 
 bool yab_incoming_is_committed(const struct yab_incoming *incoming)
 {
-	return incoming->step == YAB_INCOMING_PULLING ||
+	return incoming->step == YAB_INCOMING_ADOPTING ||
+	       incoming->step == YAB_INCOMING_CONTINUING ||
+	       incoming->step == YAB_INCOMING_PULLING ||
 	       incoming->step == YAB_INCOMING_COMPLETE;
 }
 
@@ -109,6 +116,7 @@ void yab_incoming_free(struct yab_incoming *incoming)
 {
 	const bool goes_on = incoming->step == YAB_INCOMING_COMMITTING ||
 			     incoming->step == YAB_INCOMING_ADOPTING ||
+			     incoming->step == YAB_INCOMING_CONTINUING ||
 			     incoming->step == YAB_INCOMING_PULLING;
 
 	LIST_REMOVE(incoming, link);

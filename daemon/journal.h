@@ -30,8 +30,11 @@
  *    otherwise (it is set aside, its VM is gone, too many are kept) first makes a new
  *    instance, which promises nothing about the sessions of the one before: "restarted",
  *    and the source keeps what it has until somebody looks.
- * 5. A commit that fails (QEMU does not continue) is taken back only when QEMU is dead.
- *    Should the record stay, a supervisor finds it without a QEMU: 4.
+ * 5. A commit that fails (QEMU does not continue) is taken back only when QEMU is dead and
+ *    everything that it had said was heard, with no RESUME in it. Where its monitor was lost
+ *    before that, or another supervisor has told it to run, the commit stands: QEMU is told
+ *    again until it runs or is gone. Should the record of a commit that is taken back stay, a
+ *    supervisor finds it without a QEMU: 4.
  * 6. A source that finds "left" runs nothing whatever it is told.
  *
  * So the disk may lag only where lagging is safe. What is written before a promise must be

@@ -26,6 +26,11 @@ struct yab_process yab_process_of(pid_t pid);
 int yab_process_open(const struct yab_process *process);
 /* Has it not ended? */
 bool yab_process_lives(const struct yab_process *process);
+/*
+ * Is it proved that it has begun to end, or has ended? The kernel takes its files and its other
+ * threads away only then; no instruction of a guest runs any more once they are gone.
+ */
+bool yab_process_ends(const struct yab_process *process);
 /* SIGKILL, and only to that process. 0, or -1 with errno. */
 int yab_process_kill(const struct yab_process *process);
 /*
