@@ -45,8 +45,13 @@ static int yab_incoming_recall_job(struct yab_incoming *incoming, char *error, s
 }
 
 /* Only the source is waited for, with what it will want to know. */
-static int yab_incoming_recall_complete(struct yab_incoming *incoming)
+static int yab_incoming_recall_session(struct yab_incoming *incoming)
 {
+	if (incoming->step == YAB_INCOMING_GONE) {
+		snprintf(incoming->error, sizeof(incoming->error),
+			 "its guest was lost or abandoned before a restart of yabusamed: see the log there");
+		return 0;
+	}
 	incoming->complete = true;
 	incoming->statistics = json_pack("{s:I}", "present", (json_int_t)incoming->pages);
 	return incoming->statistics ? 0 : -1;
@@ -61,6 +66,8 @@ static enum yab_incoming_step yab_incoming_recall_step(enum yab_record_state sta
 		return YAB_INCOMING_ADOPTING;
 	case YAB_RECORD_ARRIVED:
 		return YAB_INCOMING_PULLING;
+	case YAB_RECORD_GONE:
+		return YAB_INCOMING_GONE;
 	default:
 		return YAB_INCOMING_COMPLETE;
 	}
@@ -79,8 +86,8 @@ int yab_incoming_adopt(struct yab_supervisor *supervisor, const struct yab_recor
 	if (yab_incoming_recall(incoming, record, error, error_size) < 0)
 		goto err;
 	snprintf(error, error_size, "out of memory");
-	if (state == YAB_RECORD_COMPLETE) {
-		if (yab_incoming_recall_complete(incoming) < 0)
+	if (yab_record_is_session(state)) {
+		if (yab_incoming_recall_session(incoming) < 0)
 			goto err;
 		return 0;
 	}

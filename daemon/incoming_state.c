@@ -103,9 +103,9 @@ void yab_incoming_note(struct yab_incoming *incoming, enum yab_record_state stat
 	if (incoming->recorded == YAB_RECORD_NONE)
 		return;
 	yab_incoming_describe(incoming, state, &migration);
-	if (state == YAB_RECORD_COMPLETE)
+	if (yab_record_is_session(state))
 		yab_journal_keep(journal, incoming->name, incoming->memory, &migration);
-	else if (incoming->recorded == YAB_RECORD_COMPLETE)
+	else if (yab_record_is_session(incoming->recorded))
 		yab_journal_forget(journal, migration.route);
 	else
 		yab_journal_note(journal, incoming->name, incoming->memory, &migration);
@@ -185,6 +185,8 @@ void yab_incoming_forsake(struct yab_incoming *incoming, const char *error)
 	struct yab_caller *caller = incoming->caller;
 
 	yab_incoming_enter(incoming, YAB_INCOMING_GONE);
+	/* From now on the VM's name is free again. */
+	yab_incoming_note(incoming, YAB_RECORD_GONE);
 	snprintf(incoming->error, sizeof(incoming->error), "%s", error);
 	yab_log_error(incoming->name, "%s", error);
 	yab_outage_end(&incoming->outage);

@@ -207,7 +207,7 @@ static void yab_journal_drop(struct yab_journal *journal, struct yab_journal_ent
 /* The name that @record must have its file under. */
 static void yab_journal_name(const struct yab_record *record, char *file, size_t size)
 {
-	if (record->migration.state == YAB_RECORD_COMPLETE)
+	if (yab_record_is_session(record->migration.state))
 		snprintf(file, size, "%s%s", record->migration.route, YAB_JOURNAL_SESSION_SUFFIX);
 	else
 		snprintf(file, size, "%s%s", record->vm, YAB_JOURNAL_VM_SUFFIX);
@@ -325,7 +325,7 @@ static bool yab_journal_retry_all(struct yab_journal *journal)
 			continue;
 		}
 		yab_log_info(record.vm, "its record in %s is up to date again", journal->folder);
-		if (record.migration.state != YAB_RECORD_COMPLETE)
+		if (!yab_record_is_session(record.migration.state))
 			continue;
 		/* May free any entry; those that were stored are not due any more. */
 		yab_journal_kept(journal, &record);
@@ -462,7 +462,7 @@ void yab_journal_keep(struct yab_journal *journal, const char *vm, uint64_t memo
 
 	if (!journal)
 		return;
-	assert(migration->state == YAB_RECORD_COMPLETE);
+	assert(yab_record_is_session(migration->state));
 	snprintf(record.vm, sizeof(record.vm), "%s", vm);
 	/* Which process brought the pages tells nobody anything any more. */
 	record.migration.worker = (struct yab_process){ .pid = 0 };
@@ -472,7 +472,7 @@ void yab_journal_keep(struct yab_journal *journal, const char *vm, uint64_t memo
 		return;
 	}
 	entry->record = record;
-	/* Until it is written the VM's record says "arrived", which is as good. */
+	/* Until it is written the VM's record says "arrived" or "committed", which is as good. */
 	yab_journal_store_note(journal, entry);
 	if (!entry->due)
 		yab_journal_kept(journal, &record);
@@ -491,6 +491,20 @@ void yab_journal_forget(struct yab_journal *journal, const char *route)
 		entry->record.migration = (struct yab_record_migration){ .route = "" };
 		yab_journal_store_note(journal, entry);
 	}
+}
+
+bool yab_journal_knows(struct yab_journal *journal, const char *token)
+{
+	struct yab_journal_entry *entry;
+	uint8_t known[YAB_WIRE_TOKEN_SIZE];
+
+	if (journal)
+		TAILQ_FOREACH(entry, &journal->entries, link)
+			if (entry->record.migration.state != YAB_RECORD_NONE &&
+			    !yab_token_parse(entry->record.migration.token, known) &&
+			    yab_token_matches(token, known))
+				return true;
+	return false;
 }
 
 struct yab_record *yab_journal_list(struct yab_journal *journal, size_t *count)

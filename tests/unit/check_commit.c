@@ -279,6 +279,13 @@ START_TEST(monitor_lost_then_qemu)
 	ck_assert_int_eq(incoming->step, YAB_INCOMING_GONE);
 	ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
 	ck_assert_str_eq(said_of_job("state"), "failed");
+	/* The source will be told, and the VM may come again. */
+	ck_assert_int_eq(recorded(), YAB_RECORD_GONE);
+	memcpy(record.migration.token, OTHER, sizeof(OTHER));
+	memcpy(record.migration.route, OTHER, sizeof(OTHER));
+	ck_assert_msg(!yab_journal_promise_migration(supervisor.journal, "vm1", SIZE,
+						     &record.migration, error, sizeof(error)),
+		      "%s", error);
 }
 END_TEST
 

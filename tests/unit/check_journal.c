@@ -330,26 +330,32 @@ START_TEST(life_of_a_record)
 }
 END_TEST
 
+static const enum yab_record_state session_states[] = { YAB_RECORD_COMPLETE, YAB_RECORD_GONE };
+
 START_TEST(sessions)
 {
-	const struct yab_record_migration complete = some_migration(YAB_RECORD_COMPLETE);
+	const struct yab_record_migration over = some_migration(session_states[_i]);
 	char was[YAB_TOKEN_TEXT_SIZE];
 	struct yab_record record;
 
 	ck_assert(!promise(YAB_RECORD_ARRIVING));
 	ck_assert(!promise(YAB_RECORD_COMMITTED));
 	note(YAB_RECORD_ARRIVED);
-	yab_journal_keep(journal, "vm1", 1 << 20, &complete);
+	yab_journal_keep(journal, "vm1", 1 << 20, &over);
 	ck_assert(!is_there("vm1.json"));
 	ck_assert(is_there(ROUTE ".session"));
 	start_again(was);
 	record = only();
-	ck_assert_int_eq(record.migration.state, YAB_RECORD_COMPLETE);
+	ck_assert_int_eq(record.migration.state, session_states[_i]);
 	ck_assert_str_eq(record.migration.token, TOKEN);
 	/* The VM may leave meanwhile. */
 	ck_assert(!promise(YAB_RECORD_LEAVING));
 	note(YAB_RECORD_NONE);
+	ck_assert(yab_journal_knows(journal, TOKEN));
+	ck_assert(!yab_journal_knows(journal, OTHER));
+	ck_assert(!yab_journal_knows(journal, NULL));
 	yab_journal_forget(journal, ROUTE);
+	ck_assert(!yab_journal_knows(journal, TOKEN));
 	ck_assert(!is_there(ROUTE ".session"));
 	ck_assert_uint_eq(only().memory, 0);
 	ck_assert_str_eq(instance, was);
@@ -517,7 +523,7 @@ int main(void)
 	suite_add_tcase(suite, records);
 	tcase_add_checked_fixture(files, set_up, tear_down);
 	tcase_add_test(files, life_of_a_record);
-	tcase_add_test(files, sessions);
+	tcase_add_loop_test(files, sessions, 0, 2);
 	tcase_add_test(files, instances);
 	tcase_add_loop_test(files, set_aside, 0, sizeof(strange) / sizeof(*strange));
 	tcase_add_test(files, full_disk_before_a_promise);
