@@ -27,6 +27,13 @@
 
 #define YAB_JOURNAL_UNSETTLED		(-2)
 
+/* Whose folder it is, as its instance tells. */
+enum yab_journal_origin {
+	YAB_JOURNAL_OURS,	/* of the supervisor before */
+	YAB_JOURNAL_UNKNOWN,	/* there is no instance, or none that can be read */
+	YAB_JOURNAL_FOREIGN,	/* another host's: one of us is a copy */
+};
+
 struct yab_journal_entry {
 	TAILQ_ENTRY(yab_journal_entry) link;
 	char file[YAB_JOURNAL_FILE_SIZE];
@@ -39,6 +46,7 @@ struct yab_journal {
 	char folder[4096];
 	int fd;			/* of the folder */
 	char boot[YAB_PROCESS_BOOT_SIZE];
+	char machine[YAB_PROCESS_MACHINE_SIZE];
 	struct event *retry;
 };
 
@@ -136,7 +144,7 @@ err:
 int yab_journal_renew(struct yab_journal *journal, char instance[YAB_TOKEN_TEXT_SIZE],
 		      char *error, size_t error_size)
 {
-	char line[YAB_TOKEN_TEXT_SIZE + 1];
+	char line[YAB_TOKEN_TEXT_SIZE + YAB_PROCESS_MACHINE_SIZE + 1];
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
 
 	if (yab_token_new(token) < 0) {
@@ -146,32 +154,50 @@ int yab_journal_renew(struct yab_journal *journal, char instance[YAB_TOKEN_TEXT_
 	yab_token_print(token, instance);
 	if (!journal)
 		return 0;
-	snprintf(line, sizeof(line), "%s\n", instance);
+	snprintf(line, sizeof(line), "%s %s\n", instance, journal->machine);
 	return yab_journal_replace(journal, YAB_JOURNAL_INSTANCE, line, error, error_size);
 }
 
-/* That of the supervisor before, unless it cannot be had. */
-static bool yab_journal_recall(struct yab_journal *journal, char instance[YAB_TOKEN_TEXT_SIZE])
+/* "INSTANCE MACHINE-ID\n" in @text, of which the newline and the space are taken away. */
+static enum yab_journal_origin yab_journal_judge(struct yab_journal *journal, char *text,
+						 size_t length)
 {
+	char *machine = memchr(text, ' ', length);
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
-	bool known = false;
+
+	if (!machine || text[length - 1] != '\n' || strlen(text) != length)
+		return YAB_JOURNAL_UNKNOWN;
+	text[length - 1] = '\0';
+	*machine++ = '\0';
+	if (yab_token_parse(text, token) < 0 || !machine[0])
+		return YAB_JOURNAL_UNKNOWN;
+	return strcmp(machine, journal->machine) ? YAB_JOURNAL_FOREIGN : YAB_JOURNAL_OURS;
+}
+
+/* @instance becomes that of the supervisor before, if it is ours. */
+static enum yab_journal_origin yab_journal_recall(struct yab_journal *journal,
+						  char instance[YAB_TOKEN_TEXT_SIZE])
+{
+	enum yab_journal_origin origin = YAB_JOURNAL_UNKNOWN;
 	size_t length;
 	char *text;
 
 	text = yab_journal_read(journal, YAB_JOURNAL_INSTANCE, &length);
-	if (text && length == YAB_TOKEN_TEXT_SIZE && text[length - 1] == '\n') {
-		text[length - 1] = '\0';
-		known = !yab_token_parse(text, token);
-		if (known)
-			memcpy(instance, text, YAB_TOKEN_TEXT_SIZE);
-	}
-	if (!known && (text || errno != ENOENT))
+	if (text && length)
+		origin = yab_journal_judge(journal, text, length);
+	if (origin == YAB_JOURNAL_OURS)
+		memcpy(instance, text, YAB_TOKEN_TEXT_SIZE);
+	else if (origin == YAB_JOURNAL_FOREIGN)
+		yab_log_error(NULL,
+			      "%s is a copy of another host's, for its machine-id is not the one here: what that host has promised is none of ours",
+			      journal->folder);
+	else if (text || errno != ENOENT)
 		yab_log_error(NULL,
 			      "%s/%s: %s: sources that ask about migrations from before will have to be looked after by hand",
 			      journal->folder, YAB_JOURNAL_INSTANCE,
 			      text ? "is not understood" : strerror(errno));
 	free(text);
-	return known;
+	return origin;
 }
 
 /* --- entries ----------------------------------------------------------------------- */
@@ -569,7 +595,7 @@ static int yab_journal_load(struct yab_journal *journal, const char *file, char 
 
 /*
  * First of all the instance goes: this may be the record of a session that is committed,
- * see journal.h, 4. False where that fails, and the file stays to be found again.
+ * see journal.h, 4. False where the file stays to be found again.
  */
 static bool yab_journal_set_aside(struct yab_journal *journal, const char *file,
 				  const char *reason)
@@ -583,44 +609,64 @@ static bool yab_journal_set_aside(struct yab_journal *journal, const char *file,
 		return false;
 	}
 	if (renameat(journal->fd, file, journal->fd, aside) < 0 ||
-	    yab_journal_settle(journal) < 0)
+	    yab_journal_settle(journal) < 0) {
 		yab_log_error(NULL,
 			      "%s/%s %s: what it is about is left alone; it cannot be set aside: %s",
 			      journal->folder, file, reason, strerror(errno));
-	else
-		yab_log_error(NULL,
-			      "%s/%s %s: it is %s now, and what it is about is left alone: see for yourself",
-			      journal->folder, file, reason, aside);
+		return false;
+	}
+	yab_log_error(NULL,
+		      "%s/%s %s: it is %s now, and what it is about is left alone: see for yourself",
+		      journal->folder, file, reason, aside);
 	return true;
 }
 
-/* *@disowned: the instance of before must not be used. 0, or -1 with errno. */
-static int yab_journal_load_all(struct yab_journal *journal, bool *disowned)
+/*
+ * 0 where @file was taken in, 1 where it is none of ours, or was set aside; -1 with one line
+ * in @error where it had to be and is not: with a new instance, its next reader would take
+ * it for this host's.
+ */
+static int yab_journal_take(struct yab_journal *journal, enum yab_journal_origin origin,
+			    const char *file, char *error, size_t error_size)
 {
-	char error[YAB_WIRE_ERROR_MAX];
+	char reason[YAB_WIRE_ERROR_MAX] = "is another host's";
+
+	if (origin != YAB_JOURNAL_FOREIGN &&
+	    !yab_journal_load(journal, file, reason, sizeof(reason)))
+		return 0;
+	if (yab_journal_set_aside(journal, file, reason) || origin != YAB_JOURNAL_FOREIGN)
+		return 1;
+	snprintf(error, error_size,
+		 "%.300s/%.100s is another host's and cannot be set aside: move it away", journal->folder,
+		 file);
+	return -1;
+}
+
+/* *@disowned: the instance of before must not be used. 0, or -1 with one line in @error. */
+static int yab_journal_load_all(struct yab_journal *journal, enum yab_journal_origin origin,
+				bool *disowned, char *error, size_t error_size)
+{
 	struct dirent *entry;
+	int fd, result = 0;
 	DIR *folder;
-	int fd;
 
 	fd = openat(journal->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	folder = fdopendir(fd);
+	folder = fd < 0 ? NULL : fdopendir(fd);
 	if (!folder) {
-		close(fd);
+		snprintf(error, error_size, "%.400s: %s", journal->folder, strerror(errno));
+		if (fd >= 0)
+			close(fd);
 		return -1;
 	}
-	while ((entry = readdir(folder))) {
+	while (result >= 0 && (entry = readdir(folder))) {
 		if (!yab_journal_ends_with(entry->d_name, YAB_JOURNAL_VM_SUFFIX) &&
 		    !yab_journal_ends_with(entry->d_name, YAB_JOURNAL_SESSION_SUFFIX))
 			continue;
-		if (!yab_journal_load(journal, entry->d_name, error, sizeof(error)))
-			continue;
-		if (!yab_journal_set_aside(journal, entry->d_name, error))
-			*disowned = true;
+		result = yab_journal_take(journal, origin, entry->d_name, error, error_size);
+		*disowned |= result;
 	}
 	closedir(folder);
-	return 0;
+	return result < 0 ? -1 : 0;
 }
 
 struct yab_journal *yab_journal_open(struct event_base *base, const char *folder,
@@ -628,6 +674,7 @@ struct yab_journal *yab_journal_open(struct event_base *base, const char *folder
 				     size_t error_size)
 {
 	struct yab_journal *journal = calloc(1, sizeof(*journal));
+	enum yab_journal_origin origin;
 	bool disowned = false;
 
 	instance[0] = '\0';
@@ -637,6 +684,7 @@ struct yab_journal *yab_journal_open(struct event_base *base, const char *folder
 	}
 	TAILQ_INIT(&journal->entries);
 	yab_process_boot(journal->boot);
+	yab_process_machine(journal->machine);
 	journal->fd = -1;
 	journal->retry = evtimer_new(base, yab_journal_on_retry, journal);
 	if (!journal->retry) {
@@ -645,12 +693,17 @@ struct yab_journal *yab_journal_open(struct event_base *base, const char *folder
 	}
 	snprintf(journal->folder, sizeof(journal->folder), "%s", folder);
 	journal->fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (journal->fd < 0 || yab_journal_load_all(journal, &disowned) < 0) {
+	if (journal->fd < 0) {
 		snprintf(error, error_size, "%.400s: %s", folder, strerror(errno));
 		goto err;
 	}
-	if ((!disowned && yab_journal_recall(journal, instance)) ||
-	    !yab_journal_renew(journal, instance, error, error_size))
+	origin = yab_journal_recall(journal, instance);
+	if (yab_journal_load_all(journal, origin, &disowned, error, error_size) < 0)
+		goto err;
+	if (origin == YAB_JOURNAL_OURS && !disowned)
+		return journal;
+	instance[0] = '\0';
+	if (!yab_journal_renew(journal, instance, error, error_size))
 		return journal;
 	/* Guests may wait for what can be done without it; the next start finds none, too. */
 	yab_log_error(NULL, "%s: no VM can be started, moved or taken until that is set right",

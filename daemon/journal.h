@@ -57,7 +57,8 @@ struct yab_journal;
 
 /*
  * Reads the folder, which exists and which nobody else uses. @instance becomes that of the
- * supervisor before, or a new one. NULL with one line in @error.
+ * supervisor before, or a new one; also where the folder is a copy of another host's (by
+ * machine-id), and then all records in it are set aside. NULL with one line in @error.
  */
 struct yab_journal *yab_journal_open(struct event_base *base, const char *folder,
 				     char instance[YAB_TOKEN_TEXT_SIZE], char *error,

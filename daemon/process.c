@@ -48,6 +48,15 @@ void yab_process_boot(char boot[YAB_PROCESS_BOOT_SIZE])
 	boot[strcspn(boot, "\n")] = '\0';
 }
 
+void yab_process_machine(char machine[YAB_PROCESS_MACHINE_SIZE])
+{
+	if (yab_process_read("/etc/machine-id", machine, YAB_PROCESS_MACHINE_SIZE) < 0)
+		machine[0] = '\0';
+	machine[strcspn(machine, " \n")] = '\0';
+	if (!machine[0])
+		snprintf(machine, YAB_PROCESS_MACHINE_SIZE, "-");
+}
+
 /*
  * The process @pid and its flags as they are now; all zero, with errno, if there is none or it
  * has ended.

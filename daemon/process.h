@@ -20,6 +20,11 @@ struct yab_process {
 
 /* Empty where the kernel does not tell. */
 void yab_process_boot(char boot[YAB_PROCESS_BOOT_SIZE]);
+/* As /etc/machine-id has it: copies of a host are given another one. */
+#define YAB_PROCESS_MACHINE_SIZE	40
+
+/* "-" where there is none. */
+void yab_process_machine(char machine[YAB_PROCESS_MACHINE_SIZE]);
 /* The process @pid as it is now; all zero if there is none or it has ended. */
 struct yab_process yab_process_of(pid_t pid);
 /* A pidfd; -1 with errno, which is ESRCH where the process has ended. */

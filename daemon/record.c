@@ -237,7 +237,8 @@ int yab_record_parse(const char *text, size_t length, const char *boot,
 	    (migration && yab_record_parse_migration(migration, &record->migration) < 0))
 		goto out;
 	record->memory = (uint64_t)memory;
-	if (strcmp(written, boot)) {
+	/* Where nobody knows which start of the system it is, it is another one. */
+	if (!boot[0] || strcmp(written, boot)) {
 		/* Nor is one looked for: whoever has its arguments by now is somebody else. */
 		memset(&record->qemu, 0, sizeof(record->qemu));
 		record->migration.worker.pid = 0;

@@ -207,6 +207,13 @@ START_TEST(other_boot)
 	ck_assert_int_eq(again.qemu.process.pid, 0);
 	ck_assert_int_eq(again.migration.worker.pid, 0);
 	ck_assert_str_eq(again.qemu.monitor, "");
+	/* Where the kernel does not tell which start it is, it is never the same. */
+	ck_assert(!yab_record_parse(text, strlen(text), "c", &again, error, sizeof(error)));
+	ck_assert_int_ne(again.qemu.process.pid, 0);
+	free(text);
+	text = yab_record_print(&record, "");
+	ck_assert(!yab_record_parse(text, strlen(text), "", &again, error, sizeof(error)));
+	ck_assert_int_eq(again.qemu.process.pid, 0);
 	free(text);
 }
 END_TEST
@@ -383,6 +390,47 @@ START_TEST(instances)
 }
 END_TEST
 
+/* What a host has promised is not for its copy to keep, nor are its guests. */
+START_TEST(copied_host)
+{
+	char was[YAB_TOKEN_TEXT_SIZE], line[200], machine[YAB_PROCESS_MACHINE_SIZE];
+
+	ck_assert(!promise_qemu());
+	ck_assert(!promise(YAB_RECORD_LEAVING));
+	snprintf(line, sizeof(line), "%s 0123456789abcdef0123456789abcdef\n", instance);
+	put("instance", line);
+	start_again(was);
+	ck_assert_str_ne(instance, was);
+	ck_assert_uint_eq(only().memory, 0);
+	ck_assert(!is_there("vm1.json"));
+	ck_assert(is_there("vm1.json.aside"));
+	/* From now on it is this host's. */
+	ck_assert(!promise_qemu());
+	start_again(was);
+	ck_assert_str_eq(instance, was);
+	ck_assert_str_eq(only().vm, "vm1");
+	yab_process_machine(machine);
+	ck_assert(machine[0] && !strpbrk(machine, " \n"));
+}
+END_TEST
+
+static const char * const strange_instances[] = {
+	"", "\n", " \n", OTHER "\n", OTHER " \n", OTHER " x", OTHER "x y\n", "x " OTHER "\n",
+};
+
+START_TEST(strange_instance)
+{
+	char was[YAB_TOKEN_TEXT_SIZE];
+
+	ck_assert(!promise_qemu());
+	put("instance", strange_instances[_i]);
+	start_again(was);
+	ck_assert_str_ne(instance, was);
+	ck_assert_str_ne(instance, OTHER);
+	ck_assert_str_eq(only().vm, "vm1");
+}
+END_TEST
+
 static const struct {
 	const char *file, *text;
 } strange[] = {
@@ -525,6 +573,9 @@ int main(void)
 	tcase_add_test(files, life_of_a_record);
 	tcase_add_loop_test(files, sessions, 0, 2);
 	tcase_add_test(files, instances);
+	tcase_add_test(files, copied_host);
+	tcase_add_loop_test(files, strange_instance, 0,
+			    sizeof(strange_instances) / sizeof(*strange_instances));
 	tcase_add_loop_test(files, set_aside, 0, sizeof(strange) / sizeof(*strange));
 	tcase_add_test(files, full_disk_before_a_promise);
 	tcase_add_test(files, full_disk_after_a_promise);
