@@ -249,7 +249,7 @@ static void yab_outgoing_give_up(struct yab_outgoing *outgoing, const char *gone
 	yab_outgoing_strand(outgoing, error);
 }
 
-static void yab_outgoing_reply_attach(struct yab_outgoing *outgoing, json_t *json)
+void yab_outgoing_reply_attach(struct yab_outgoing *outgoing, json_t *json)
 {
 	const char *state = json_string_value(json_object_get(json, "state"));
 	const char *error = json_string_value(json_object_get(json, "error"));
@@ -398,7 +398,7 @@ static void yab_outgoing_message(enum yab_wire_type type, json_t *json, void *ar
 		yab_outgoing_event(outgoing, json);
 }
 
-static const struct yab_contact_ops yab_outgoing_contact_ops = {
+const struct yab_contact_ops yab_outgoing_contact_ops = {
 	.open = yab_outgoing_open,
 	.message = yab_outgoing_message,
 	.drained = yab_outgoing_drained,

@@ -56,6 +56,11 @@ void yab_outgoing_enter(struct yab_outgoing *outgoing, enum yab_outgoing_state s
 		      yab_outgoing_names[state]);
 	outgoing->state = state;
 	evtimer_del(outgoing->deadline);
+	if (state == YAB_OUTGOING_PULLING)
+		return;
+	/* Nobody has to be found any more. */
+	yab_detour_free(outgoing->detour);
+	outgoing->detour = NULL;
 }
 
 bool yab_outgoing_revocable(const struct yab_outgoing *outgoing)
@@ -135,6 +140,7 @@ void yab_outgoing_free(struct yab_outgoing *outgoing)
 	yab_dirty_log_free(outgoing->dirty);
 	/* If it is the daemon that ends, a guest elsewhere waits for pages. */
 	yab_supply_free(outgoing->supply, true);
+	yab_detour_free(outgoing->detour);
 	yab_contact_free(outgoing->contact);
 	event_free(outgoing->deadline);
 	free(outgoing);

@@ -68,16 +68,19 @@ int yab_rescue_resume(struct yab_supervisor *supervisor, const char *name,
 			 outgoing->options.destination.text, name, name);
 		return -1;
 	}
-	if (via)
-		yab_job_divert(outgoing->job, via->text);
 	yab_log_info(name, "resumed by hand%s%s", via ? " via " : "", via ? via->text : "");
+	/* What there is stays until whoever is there has shown that it is the destination. */
+	if (via && yab_outgoing_detour(outgoing, via) < 0) {
+		snprintf(error, error_size, "out of memory");
+		return -1;
+	}
 	/* A supervisor that found no memory to serve has none. */
-	if (outgoing->supply)
-		yab_supply_resume(outgoing->supply, via);
-	if (via || yab_outage_is_lost(&outgoing->outage, YAB_OUTAGE_CONTROL)) {
+	if (!via && outgoing->supply)
+		yab_supply_resume(outgoing->supply, NULL);
+	if (!via && yab_outage_is_lost(&outgoing->outage, YAB_OUTAGE_CONTROL)) {
 		snprintf(reason, sizeof(reason), "connecting to %s",
-			 via ? via->text : outgoing->options.destination.text);
-		yab_contact_retry(outgoing->contact, via);
+			 outgoing->options.destination.text);
+		yab_contact_retry(outgoing->contact, NULL);
 		yab_outage_lost(&outgoing->outage, YAB_OUTAGE_CONTROL, reason,
 				yab_contact_next_try_us(outgoing->contact));
 	}

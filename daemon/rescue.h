@@ -14,8 +14,8 @@
 
 /*
  * On the source: what is not connected is tried at once. With @via (may be NULL) all
- * connections go to that address of the destination from now on. 0, or -1 with one line in
- * @error.
+ * connections go to that address of the destination from now on, once whoever is there has
+ * shown that it is the destination. 0, or -1 with one line in @error.
  */
 int yab_rescue_resume(struct yab_supervisor *supervisor, const char *name,
 		      const struct yab_address *via, char *error, size_t error_size);
