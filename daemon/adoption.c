@@ -96,6 +96,7 @@ static int yab_adoption_run(struct yab_supervisor *supervisor, enum yab_adoption
 		[YAB_ADOPTION_PULL] = YAB_VM_ADOPTED,
 	};
 	struct yab_vm *vm;
+	int result = 0;
 
 	switch (adoption) {
 	case YAB_ADOPTION_DROP:
@@ -118,15 +119,25 @@ static int yab_adoption_run(struct yab_supervisor *supervisor, enum yab_adoption
 	case YAB_ADOPTION_GIVE_BACK:
 	case YAB_ADOPTION_ASK:
 	case YAB_ADOPTION_SERVE:
-		return yab_outgoing_adopt(supervisor, record, vm, error, error_size);
+		result = yab_outgoing_adopt(supervisor, record, vm, error, error_size);
+		break;
 	case YAB_ADOPTION_UNDO:
 	case YAB_ADOPTION_CONTINUE:
-		return yab_incoming_adopt(supervisor, record, vm, error, error_size);
+		result = yab_incoming_adopt(supervisor, record, vm, error, error_size);
+		break;
 	case YAB_ADOPTION_PULL:
-		return yab_incoming_adopt(supervisor, record, NULL, error, error_size);
+		result = yab_incoming_adopt(supervisor, record, NULL, error, error_size);
+		break;
 	default:
-		return 0;
+		break;
 	}
+	/* Nobody has it, or has to be told: its QEMU ended since it was looked at. */
+	vm = yab_vms_find(supervisor->vms, record->vm);
+	if (vm && !vm->qemu && !vm->hooks) {
+		yab_log_info(record->vm, "its QEMU has ended meanwhile");
+		yab_vm_remove(vm);
+	}
+	return result;
 }
 
 static void yab_adopt(struct yab_supervisor *supervisor, struct yab_record *record)

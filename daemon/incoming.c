@@ -139,7 +139,10 @@ static void yab_incoming_region_gone(const char *error, void *arg)
 	struct yab_incoming *incoming = arg;
 	char text[YAB_WIRE_ERROR_MAX];
 
-	/* While committing, QEMU's own end decides. */
+	/* Its QEMU cannot run without, and its end is told by yab_incoming_vm_exited(). */
+	if (incoming->step == YAB_INCOMING_ADOPTING || incoming->step == YAB_INCOMING_CONTINUING)
+		yab_qemu_kill(incoming->vm->qemu);
+	/* While committing, QEMU's own end decides, or yab_incoming_committed(). */
 	if (incoming->step != YAB_INCOMING_PULLING)
 		return;
 	snprintf(text, sizeof(text), "its guest is gone before all its pages had come: %.300s",

@@ -105,8 +105,10 @@ int yab_incoming_adopt(struct yab_supervisor *supervisor, const struct yab_recor
 	yab_demand_persist(incoming->demand);
 	yab_outage_lost(&incoming->outage, YAB_OUTAGE_CONTROL, "yabusamed was restarted", 0);
 	yab_outage_lost(&incoming->outage, YAB_OUTAGE_URGENT, "yabusamed was restarted", 0);
-	if (state == YAB_RECORD_COMMITTED)
+	if (state == YAB_RECORD_COMMITTED && vm->qemu)
 		yab_incoming_arm(incoming, YAB_INCOMING_ADOPT_SECONDS * 1000);
+	else if (state == YAB_RECORD_COMMITTED)
+		yab_incoming_ended(incoming, "QEMU ended while it was adopted");
 	if (state == YAB_RECORD_ARRIVED) {
 		yab_job_switched(incoming->job, -1);
 		yab_outage_watch(&incoming->outage, incoming->name, incoming->job);

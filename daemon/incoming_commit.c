@@ -32,7 +32,12 @@ static void yab_incoming_committed(struct yab_incoming *incoming)
 	yab_demand_persist(incoming->demand);
 	yab_outage_watch(&incoming->outage, incoming->name, incoming->job);
 	yab_demand_sweep(incoming->demand);
-	yab_incoming_completed(incoming);
+	/* The region went when nobody could say yet what that means. */
+	if (yab_demand_is_over(incoming->demand) && incoming->step == YAB_INCOMING_PULLING)
+		yab_incoming_forsake(incoming,
+				     "its guest is gone before all its pages had come: its region is no more");
+	else
+		yab_incoming_completed(incoming);
 }
 
 /* The guest was committed and may have run, and is no more. */
@@ -105,6 +110,11 @@ void yab_incoming_go(struct yab_incoming *incoming)
 
 	if (!incoming->runs) {
 		yab_incoming_committed(incoming);
+		return;
+	}
+	/* It would wait for pages for ever; its end follows. */
+	if (!yab_incoming_revocable(incoming) && yab_demand_is_over(incoming->demand)) {
+		yab_qemu_kill(incoming->vm->qemu);
 		return;
 	}
 	/* QEMU may touch pages before it answers. */

@@ -65,6 +65,9 @@ static void yab_outgoing_deadline(evutil_socket_t fd, short what, void *arg)
 		yab_contact_close(outgoing->contact);
 		yab_outgoing_seek(outgoing, "no answer to the commit");
 		break;
+	case YAB_OUTGOING_ADOPTING:
+		yab_outgoing_adopted(outgoing);
+		break;
 	case YAB_OUTGOING_CONFIRMING:
 		if (outgoing->vm->qemu)
 			yab_qemu_kill(outgoing->vm->qemu);

@@ -23,6 +23,16 @@
 #define ROUTE	"ffeeddccbbaa99887766554433221100"
 #define OTHER	"0123456789abcdef0123456789abcdef"
 
+/* Whoever looks sees it, and when it is taken up it has ended. */
+static bool just_ended;
+
+bool __real_yab_process_lives(const struct yab_process *process);
+bool __wrap_yab_process_lives(const struct yab_process *process);
+bool __wrap_yab_process_lives(const struct yab_process *process)
+{
+	return just_ended || __real_yab_process_lives(process);
+}
+
 /* A process with @argument that waits until the end of *@hold, or of us. */
 static pid_t bystander(const char *argument, int *hold)
 {
@@ -350,6 +360,27 @@ START_TEST(ended_qemu)
 }
 END_TEST
 
+/* Each adoption has an end, and the VM's name is free then. */
+START_TEST(ended_meanwhile)
+{
+	struct yab_incoming *incoming;
+	struct yab_job *job;
+
+	leave_record(gone[_i].state);
+	just_ended = true;
+	yab_adopt_all(&supervisor);
+	while (yab_vms_find(supervisor.vms, "vm1"))
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	just_ended = false;
+	incoming = yab_incomings_find(supervisor.incomings, TOKEN);
+	ck_assert_int_eq(incoming != NULL, gone[_i].ours);
+	job = yab_jobs_find(supervisor.jobs, "vm1");
+	/* Where pages are fetched the region has to tell. */
+	ck_assert_int_eq(job && yab_job_active(job), gone[_i].state == YAB_RECORD_ARRIVED);
+	ck_assert_uint_eq(records(), gone[_i].ours);
+}
+END_TEST
+
 /* The source of a session that has all its pages is answered by the next supervisor, too. */
 START_TEST(complete_session)
 {
@@ -419,8 +450,10 @@ int main(void)
 	tcase_add_test(processes_case, memory);
 	tcase_add_loop_test(processes_case, decide, 0, YAB_RECORD_STATES);
 	suite_add_tcase(suite, processes_case);
+	tcase_set_timeout(adoption, 60);
 	tcase_add_checked_fixture(adoption, set_up, tear_down);
 	tcase_add_loop_test(adoption, ended_qemu, 0, sizeof(gone) / sizeof(*gone));
+	tcase_add_loop_test(adoption, ended_meanwhile, 0, sizeof(gone) / sizeof(*gone));
 	tcase_add_test(adoption, complete_session);
 	tcase_add_loop_test(adoption, plain_vm, 0, 2);
 	suite_add_tcase(suite, adoption);

@@ -182,8 +182,10 @@ static enum yab_record_state recorded(void)
 	size_t count;
 
 	records = yab_journal_list(supervisor.journal, &count);
-	if (count)
-		state = records[0].migration.state;
+	/* A session that is over has a record of its own, beside that of the VM. */
+	for (size_t i = 0; i < count; i++)
+		if (records[i].migration.state > state)
+			state = records[i].migration.state;
 	free(records);
 	return state;
 }
@@ -363,6 +365,36 @@ START_TEST(adopted)
 }
 END_TEST
 
+/* The region went while QEMU was awaited: it is not left waiting for pages. */
+START_TEST(region_gone)
+{
+	const int id = until_told();
+
+	attach_errno = ENOENT;
+	while (!yab_demand_is_over(incoming->demand))
+		turn();
+	ck_assert_int_eq(incoming->step, YAB_INCOMING_COMMITTING);
+	answer(id, "\"return\": {}");
+	while (incoming->step == YAB_INCOMING_COMMITTING)
+		turn();
+	ck_assert_int_eq(incoming->step, YAB_INCOMING_GONE);
+	ck_assert_str_eq(said_of_job("state"), "failed");
+	ck_assert_int_eq(recorded(), YAB_RECORD_GONE);
+}
+END_TEST
+
+START_TEST(region_gone_later)
+{
+	until_told();
+	lose_monitor(0);
+	attach_errno = ENOENT;
+	while (incoming->step != YAB_INCOMING_GONE)
+		turn();
+	ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
+	ck_assert_int_eq(recorded(), YAB_RECORD_GONE);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("commit");
@@ -375,6 +407,8 @@ int main(void)
 	tcase_add_loop_test(tcase, qemu_gone, 0, 2);
 	tcase_add_test(tcase, refused);
 	tcase_add_test(tcase, adopted);
+	tcase_add_test(tcase, region_gone);
+	tcase_add_test(tcase, region_gone_later);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }
