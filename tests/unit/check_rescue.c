@@ -306,6 +306,30 @@ START_TEST(twice)
 }
 END_TEST
 
+/* What abandon does not do without being told twice nothing else does, either. */
+START_TEST(permit)
+{
+	struct yab_outgoing *outgoing = adopt_connected();
+	char text[512];
+
+	ck_assert(!yab_rescue_permit(&supervisor, "vm2", false, error, sizeof(error)));
+	for (int stranded = 0; stranded < 2; stranded++) {
+		ck_assert_int_eq(yab_rescue_permit(&supervisor, "vm1", false, error,
+						   sizeof(error)), -1);
+		ck_assert(strstr(error, "1 of 1 pages of VM vm1 may be nowhere else"));
+		ck_assert_int_eq(yab_rescue_abandon(&supervisor, "vm1", false, text,
+						    sizeof(text)), -1);
+		ck_assert_str_eq(text, error);
+		ck_assert(!yab_rescue_permit(&supervisor, "vm1", true, error, sizeof(error)));
+		if (!stranded)
+			yab_outgoing_strand(outgoing, "stranded");
+	}
+	ck_assert(!yab_rescue_abandon(&supervisor, "vm1", true, text, sizeof(text)));
+	ck_assert(!yab_rescue_permit(&supervisor, "vm1", false, error, sizeof(error)));
+	ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("rescue");
@@ -318,6 +342,7 @@ int main(void)
 	tcase_add_test(tcase, same_host);
 	tcase_add_test(tcase, not_committed);
 	tcase_add_test(tcase, twice);
+	tcase_add_test(tcase, permit);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }
