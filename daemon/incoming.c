@@ -513,7 +513,7 @@ void yab_incoming_limit(struct yab_incoming *incoming, json_t *bandwidth)
 	if (incoming->bandwidth == (uint64_t)value)
 		return;
 	incoming->bandwidth = (uint64_t)value;
-	yab_incoming_note(incoming, incoming->recorded);
+	yab_incoming_note_figures(incoming);
 }
 
 void yab_incoming_hint(struct yab_incoming *incoming, json_t *ranges)

@@ -112,6 +112,18 @@ void yab_incoming_note(struct yab_incoming *incoming, enum yab_record_state stat
 	incoming->recorded = state;
 }
 
+void yab_incoming_note_figures(struct yab_incoming *incoming)
+{
+	struct yab_record_migration migration;
+
+	/* A session that is over is as it is. */
+	if (incoming->recorded == YAB_RECORD_NONE || yab_record_is_session(incoming->recorded))
+		return;
+	yab_incoming_describe(incoming, incoming->recorded, &migration);
+	yab_journal_note_figures(incoming->supervisor->journal, incoming->name, incoming->memory,
+				 &migration);
+}
+
 void yab_incoming_free(struct yab_incoming *incoming)
 {
 	const bool goes_on = incoming->step == YAB_INCOMING_COMMITTING ||

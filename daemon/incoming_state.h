@@ -121,6 +121,9 @@ int yab_incoming_promise(struct yab_incoming *incoming, enum yab_record_state st
 /* Puts @state into the journal, after the fact; nothing happens if it never was there. */
 void yab_incoming_note(struct yab_incoming *incoming, enum yab_record_state state);
 
+/* The same where only figures have changed, soon. */
+void yab_incoming_note_figures(struct yab_incoming *incoming);
+
 /* Takes @event over; without a caller nobody is told. */
 void yab_incoming_event(struct yab_incoming *incoming, json_t *event);
 

@@ -24,6 +24,8 @@
 #define YAB_JOURNAL_FILE_SIZE		(YAB_NAME_SIZE + 16)
 /* Of a note that could not be written. */
 #define YAB_JOURNAL_RETRY_SECONDS	5
+/* Of figures; each time is two fsync(), and the other host may change them as it likes. */
+#define YAB_JOURNAL_FIGURES_SECONDS	1
 
 #define YAB_JOURNAL_UNSETTLED		(-2)
 
@@ -38,7 +40,8 @@ struct yab_journal_entry {
 	TAILQ_ENTRY(yab_journal_entry) link;
 	char file[YAB_JOURNAL_FILE_SIZE];
 	struct yab_record record;
-	bool due;		/* is not on the disk as it is here */
+	bool due;		/* could not be written as it is here */
+	bool late;		/* its figures were not written yet */
 };
 
 struct yab_journal {
@@ -48,6 +51,7 @@ struct yab_journal {
 	char boot[YAB_PROCESS_BOOT_SIZE];
 	char machine[YAB_PROCESS_MACHINE_SIZE];
 	struct event *retry;
+	struct event *figures;	/* pending: some were written of late */
 };
 
 /* --- files ------------------------------------------------------------------------- */
@@ -292,6 +296,7 @@ static int yab_journal_store(struct yab_journal *journal, struct yab_journal_ent
 			yab_journal_drop(journal, entry);
 		return result;
 	}
+	entry->late = false;
 	text = yab_record_print(&entry->record, journal->boot);
 	result = yab_journal_replace(journal, entry->file, text, error, error_size);
 	free(text);
@@ -368,6 +373,39 @@ static void yab_journal_on_retry(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (yab_journal_retry_all(journal))
 		yab_journal_later(journal);
+}
+
+/* Those that have changed since they were written last. */
+static bool yab_journal_store_figures(struct yab_journal *journal)
+{
+	struct yab_journal_entry *entry, *next;
+	bool any = false;
+
+	for (entry = TAILQ_FIRST(&journal->entries); entry; entry = next) {
+		next = TAILQ_NEXT(entry, link);
+		if (!entry->late)
+			continue;
+		any = true;
+		yab_journal_store_note(journal, entry);
+	}
+	return any;
+}
+
+static void yab_journal_calm(struct yab_journal *journal)
+{
+	const struct timeval pause = { .tv_sec = YAB_JOURNAL_FIGURES_SECONDS };
+
+	evtimer_add(journal->figures, &pause);
+}
+
+static void yab_journal_on_figures(evutil_socket_t fd, short what, void *arg)
+{
+	struct yab_journal *journal = arg;
+
+	(void)fd;
+	(void)what;
+	if (yab_journal_store_figures(journal))
+		yab_journal_calm(journal);
 }
 
 /* Where that fails the entry is as it was before. */
@@ -456,6 +494,25 @@ void yab_journal_note(struct yab_journal *journal, const char *vm, uint64_t memo
 	assert(yab_record_may_enter(entry->record.migration.state, migration->state));
 	entry->record.migration = *migration;
 	yab_journal_store_note(journal, entry);
+}
+
+void yab_journal_note_figures(struct yab_journal *journal, const char *vm, uint64_t memory,
+			      const struct yab_record_migration *migration)
+{
+	struct yab_journal_entry *entry;
+
+	if (!journal || !evtimer_pending(journal->figures, NULL)) {
+		yab_journal_note(journal, vm, memory, migration);
+		if (journal)
+			yab_journal_calm(journal);
+		return;
+	}
+	entry = yab_journal_note_entry(journal, vm, memory);
+	if (!entry)
+		return;
+	assert(entry->record.migration.state == migration->state);
+	entry->record.migration = *migration;
+	entry->late = true;
 }
 
 void yab_journal_note_qemu(struct yab_journal *journal, const char *vm, uint64_t memory,
@@ -687,7 +744,8 @@ struct yab_journal *yab_journal_open(struct event_base *base, const char *folder
 	yab_process_machine(journal->machine);
 	journal->fd = -1;
 	journal->retry = evtimer_new(base, yab_journal_on_retry, journal);
-	if (!journal->retry) {
+	journal->figures = evtimer_new(base, yab_journal_on_figures, journal);
+	if (!journal->retry || !journal->figures) {
 		snprintf(error, error_size, "out of memory");
 		goto err;
 	}
@@ -721,10 +779,14 @@ void yab_journal_close(struct yab_journal *journal)
 
 	if (!journal)
 		return;
-	if (journal->fd >= 0)
+	if (journal->fd >= 0) {
+		yab_journal_store_figures(journal);
 		yab_journal_retry_all(journal);
+	}
 	while ((entry = TAILQ_FIRST(&journal->entries)))
 		yab_journal_drop(journal, entry);
+	if (journal->figures)
+		event_free(journal->figures);
 	if (journal->retry)
 		event_free(journal->retry);
 	if (journal->fd >= 0)

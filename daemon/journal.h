@@ -79,6 +79,12 @@ int yab_journal_promise_migration(struct yab_journal *journal, const char *vm, u
 /* The VM's migration goes on in this state; in state none it is over. */
 void yab_journal_note(struct yab_journal *journal, const char *vm, uint64_t memory,
 		      const struct yab_record_migration *migration);
+/*
+ * The same for figures that may change often, in the state that it is in: the first is written
+ * at once, those of the next second together.
+ */
+void yab_journal_note_figures(struct yab_journal *journal, const char *vm, uint64_t memory,
+			      const struct yab_record_migration *migration);
 /* Its QEMU runs as this process. */
 void yab_journal_note_qemu(struct yab_journal *journal, const char *vm, uint64_t memory,
 			   const struct yab_record_qemu *qemu);

@@ -132,6 +132,18 @@ void yab_outgoing_note(struct yab_outgoing *outgoing, enum yab_record_state stat
 	outgoing->recorded = state;
 }
 
+void yab_outgoing_note_figures(struct yab_outgoing *outgoing)
+{
+	struct yab_vm *vm = outgoing->vm;
+	struct yab_record_migration migration;
+
+	if (outgoing->recorded == YAB_RECORD_NONE)
+		return;
+	yab_outgoing_describe(outgoing, outgoing->recorded, &migration);
+	yab_journal_note_figures(outgoing->supervisor->journal, vm->name, vm->description->memory,
+				 &migration);
+}
+
 void yab_outgoing_free(struct yab_outgoing *outgoing)
 {
 	LIST_REMOVE(outgoing, link);

@@ -123,6 +123,8 @@ int yab_outgoing_promise(struct yab_outgoing *outgoing, enum yab_record_state st
 			 size_t error_size);
 /* Puts @state into the journal, after the fact. */
 void yab_outgoing_note(struct yab_outgoing *outgoing, enum yab_record_state state);
+/* The same where only figures have changed, soon. */
+void yab_outgoing_note_figures(struct yab_outgoing *outgoing);
 /* Nothing of the destination's is committed, and nothing can be. */
 bool yab_outgoing_revocable(const struct yab_outgoing *outgoing);
 

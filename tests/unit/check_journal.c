@@ -541,6 +541,64 @@ START_TEST(full_disk_at_the_start)
 }
 END_TEST
 
+/* What the disk has of the only VM. */
+static uint64_t bandwidth_on_disk(void)
+{
+	struct yab_record record;
+	char boot[YAB_PROCESS_BOOT_SIZE], path[200], text[4096];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/vm1.json", folder);
+	fd = open(path, O_RDONLY);
+	n = read(fd, text, sizeof(text));
+	close(fd);
+	ck_assert_int_gt(n, 0);
+	yab_process_boot(boot);
+	ck_assert(!yab_record_parse(text, (size_t)n, boot, &record, error, sizeof(error)));
+	return record.migration.bandwidth;
+}
+
+static void note_bandwidth(uint64_t bandwidth)
+{
+	struct yab_record_migration migration = some_migration(YAB_RECORD_LEAVING);
+
+	migration.bandwidth = bandwidth;
+	yab_journal_note_figures(journal, "vm1", 1 << 20, &migration);
+}
+
+/* Many are few writes, and the last one is among them. */
+START_TEST(figures)
+{
+	char was[YAB_TOKEN_TEXT_SIZE];
+
+	ck_assert(!promise(YAB_RECORD_LEAVING));
+	note_bandwidth(1);
+	ck_assert_uint_eq(bandwidth_on_disk(), 1);
+	for (uint64_t i = 2; i < 1000; i++) {
+		note_bandwidth(i);
+		ck_assert_uint_eq(bandwidth_on_disk(), 1);
+		ck_assert_uint_eq(only().migration.bandwidth, i);
+	}
+	switch (_i) {
+	case 0:
+		/* After a while. */
+		while (bandwidth_on_disk() == 1)
+			event_base_loop(base, EVLOOP_ONCE);
+		break;
+	case 1:
+		/* At the end. */
+		start_again(was);
+		break;
+	default:
+		/* With whatever else is written. */
+		ck_assert(!promise_qemu());
+		break;
+	}
+	ck_assert_uint_eq(bandwidth_on_disk(), 999);
+}
+END_TEST
+
 START_TEST(without_a_journal)
 {
 	struct yab_record *records;
@@ -551,6 +609,7 @@ START_TEST(without_a_journal)
 	ck_assert(!promise_qemu());
 	ck_assert(!promise(YAB_RECORD_LEAVING));
 	note(YAB_RECORD_NONE);
+	note_bandwidth(1);
 	yab_journal_note_exit(journal, "vm1");
 	yab_journal_forget(journal, ROUTE);
 	records = yab_journal_list(journal, &count);
@@ -580,6 +639,7 @@ int main(void)
 	tcase_add_test(files, full_disk_before_a_promise);
 	tcase_add_test(files, full_disk_after_a_promise);
 	tcase_add_test(files, full_disk_at_the_start);
+	tcase_add_loop_test(files, figures, 0, 3);
 	tcase_add_test(files, without_a_journal);
 	suite_add_tcase(suite, files);
 	return script_run(suite);
