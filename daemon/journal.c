@@ -408,22 +408,45 @@ static void yab_journal_on_figures(evutil_socket_t fd, short what, void *arg)
 		yab_journal_calm(journal);
 }
 
-/* Where that fails the entry is as it was before. */
-static int yab_journal_promise(struct yab_journal *journal, struct yab_journal_entry *entry,
-			       const struct yab_record *before, char *error, size_t error_size)
+/*
+ * Puts what is not NULL of @qemu and @migration into the VM's record. Where that fails it is as
+ * it was before.
+ */
+static int yab_journal_promise(struct yab_journal *journal, const char *vm, uint64_t memory,
+			       const struct yab_record_qemu *qemu,
+			       const struct yab_record_migration *migration, char *error,
+			       size_t error_size)
 {
+	struct yab_journal_entry *entry = yab_journal_vm(journal, vm, memory);
 	char reason[YAB_WIRE_ERROR_MAX];
+	struct yab_record before;
 	int result;
 
+	if (!entry) {
+		snprintf(error, error_size, "out of memory");
+		return -1;
+	}
+	before = entry->record;
+	/* An arrival whose last note is not on the disk yet, for example. */
+	if (migration && !yab_record_may_enter(before.migration.state, migration->state)) {
+		snprintf(error, error_size,
+			 "the record of VM %s in %.300s still is that of another migration (%s): see the log",
+			 vm, journal->folder, yab_record_state_name(before.migration.state));
+		return -1;
+	}
+	if (qemu)
+		entry->record.qemu = *qemu;
+	if (migration)
+		entry->record.migration = *migration;
 	result = yab_journal_store(journal, entry, reason, sizeof(reason));
 	if (!result)
 		return 0;
 	snprintf(error, error_size, "%.400s: set that right, then try again", reason);
-	entry->record = *before;
+	entry->record = before;
 	/* The disk may say more than is true, which is no promise: as soon as possible. */
 	if (result == YAB_JOURNAL_UNSETTLED)
 		yab_journal_store_note(journal, entry);
-	else if (yab_record_is_empty(before) && !entry->due)
+	else if (yab_record_is_empty(&before) && !entry->due)
 		yab_journal_drop(journal, entry);
 	return -1;
 }
@@ -431,45 +454,16 @@ static int yab_journal_promise(struct yab_journal *journal, struct yab_journal_e
 int yab_journal_promise_qemu(struct yab_journal *journal, const char *vm, uint64_t memory,
 			     const struct yab_record_qemu *qemu, char *error, size_t error_size)
 {
-	struct yab_journal_entry *entry;
-	struct yab_record before;
-
-	if (!journal)
-		return 0;
-	entry = yab_journal_vm(journal, vm, memory);
-	if (!entry) {
-		snprintf(error, error_size, "out of memory");
-		return -1;
-	}
-	before = entry->record;
-	entry->record.qemu = *qemu;
-	return yab_journal_promise(journal, entry, &before, error, error_size);
+	return journal ? yab_journal_promise(journal, vm, memory, qemu, NULL, error, error_size) :
+	       0;
 }
 
 int yab_journal_promise_migration(struct yab_journal *journal, const char *vm, uint64_t memory,
 				  const struct yab_record_migration *migration, char *error,
 				  size_t error_size)
 {
-	struct yab_journal_entry *entry;
-	struct yab_record before;
-
-	if (!journal)
-		return 0;
-	entry = yab_journal_vm(journal, vm, memory);
-	if (!entry) {
-		snprintf(error, error_size, "out of memory");
-		return -1;
-	}
-	before = entry->record;
-	/* An arrival whose last note is not on the disk yet, for example. */
-	if (!yab_record_may_enter(before.migration.state, migration->state)) {
-		snprintf(error, error_size,
-			 "the record of VM %s in %.300s still is that of another migration (%s): see the log",
-			 vm, journal->folder, yab_record_state_name(before.migration.state));
-		return -1;
-	}
-	entry->record.migration = *migration;
-	return yab_journal_promise(journal, entry, &before, error, error_size);
+	return journal ? yab_journal_promise(journal, vm, memory, NULL, migration, error,
+					     error_size) : 0;
 }
 
 /* NULL after a line in the log. */
@@ -694,8 +688,8 @@ static int yab_journal_take(struct yab_journal *journal, enum yab_journal_origin
 	if (yab_journal_set_aside(journal, file, reason) || origin != YAB_JOURNAL_FOREIGN)
 		return 1;
 	snprintf(error, error_size,
-		 "%.300s/%.100s is another host's and cannot be set aside: move it away", journal->folder,
-		 file);
+		 "%.300s/%.100s is another host's and cannot be set aside: move it away",
+		 journal->folder, file);
 	return -1;
 }
 

@@ -52,7 +52,7 @@ void yab_process_machine(char machine[YAB_PROCESS_MACHINE_SIZE])
 {
 	if (yab_process_read("/etc/machine-id", machine, YAB_PROCESS_MACHINE_SIZE) < 0)
 		machine[0] = '\0';
-	machine[strcspn(machine, " \n")] = '\0';
+	machine[strcspn(machine, "\n")] = '\0';
 	if (!machine[0])
 		snprintf(machine, YAB_PROCESS_MACHINE_SIZE, "-");
 }

@@ -32,15 +32,6 @@ static int listener, monitor, hold;
 static pid_t qemu;
 static int attach_errno;
 
-int __wrap_yab_region_attach(const char *name, int *memory_fd, char *text, size_t text_size);
-int __wrap_yab_region_attach(const char *name, int *memory_fd, char *text, size_t text_size)
-{
-	(void)memory_fd;
-	snprintf(text, text_size, "no region %s", name);
-	errno = attach_errno;
-	return -1;
-}
-
 /* As a QEMU that another supervisor has started: not ours to reap, but the test's. */
 static void start_qemu(void)
 {
@@ -65,6 +56,15 @@ static void start_qemu(void)
 	ck_assert(!listen(listener, 4));
 	record.qemu.process = yab_process_of(qemu);
 	monitor = -1;
+}
+
+int __wrap_yab_region_attach(const char *name, int *memory_fd, char *text, size_t text_size);
+int __wrap_yab_region_attach(const char *name, int *memory_fd, char *text, size_t text_size)
+{
+	(void)memory_fd;
+	snprintf(text, text_size, "no region %s", name);
+	errno = attach_errno;
+	return -1;
 }
 
 static void set_up(void)
