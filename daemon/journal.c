@@ -504,7 +504,7 @@ void yab_journal_note_figures(struct yab_journal *journal, const char *vm, uint6
 	entry = yab_journal_note_entry(journal, vm, memory);
 	if (!entry)
 		return;
-	assert(entry->record.migration.state == migration->state);
+	assert(yab_record_may_enter(entry->record.migration.state, migration->state));
 	entry->record.migration = *migration;
 	entry->late = true;
 }
