@@ -18,15 +18,16 @@ static const enum yab_adoption yab_adoption_table[YAB_RECORD_STATES][2] = {
 	[YAB_RECORD_ASKED] = { YAB_ADOPTION_ASK, YAB_ADOPTION_ASK },
 	[YAB_RECORD_LEFT] = { YAB_ADOPTION_SERVE, YAB_ADOPTION_SERVE },
 	[YAB_RECORD_ARRIVING] = { YAB_ADOPTION_UNDO, YAB_ADOPTION_UNDO },
-	[YAB_RECORD_COMMITTED] = { YAB_ADOPTION_CONTINUE, YAB_ADOPTION_DISOWN },
-	[YAB_RECORD_ARRIVED] = { YAB_ADOPTION_PULL, YAB_ADOPTION_DISOWN },
+	[YAB_RECORD_COMMITTED] = { YAB_ADOPTION_CONTINUE, YAB_ADOPTION_MOURN },
+	[YAB_RECORD_ARRIVED] = { YAB_ADOPTION_PULL, YAB_ADOPTION_MOURN },
 	[YAB_RECORD_COMPLETE] = { YAB_ADOPTION_KEEP, YAB_ADOPTION_KEEP },
+	[YAB_RECORD_GONE] = { YAB_ADOPTION_KEEP, YAB_ADOPTION_KEEP },
 };
 
 static const char * const yab_adoption_texts[YAB_ADOPTIONS] = {
 	[YAB_ADOPTION_DROP] = "its QEMU has ended: forgotten",
-	[YAB_ADOPTION_DISOWN] =
-		"arrived here, and its QEMU has ended: forgotten; the source keeps its memory until somebody decides there",
+	[YAB_ADOPTION_MOURN] =
+		"arrived here, and its QEMU has ended: the guest is gone; the source keeps its memory until somebody decides there",
 	[YAB_ADOPTION_WATCH] = "runs here since before this daemon started",
 	[YAB_ADOPTION_GIVE_BACK] =
 		"was leaving, and the destination has not committed: it goes on here",
@@ -35,7 +36,7 @@ static const char * const yab_adoption_texts[YAB_ADOPTIONS] = {
 	[YAB_ADOPTION_UNDO] = "was arriving and is not committed: it is the source's",
 	[YAB_ADOPTION_CONTINUE] = "has arrived: it goes on here",
 	[YAB_ADOPTION_PULL] = "has arrived: its missing pages are fetched",
-	[YAB_ADOPTION_KEEP] = "has arrived with all its pages: the source has not confirmed yet",
+	[YAB_ADOPTION_KEEP] = "is over here, and kept until the source has confirmed",
 };
 
 enum yab_adoption yab_adoption_decide(const struct yab_record *record, bool runs)
@@ -70,18 +71,17 @@ static void yab_adoption_drop(struct yab_supervisor *supervisor, const struct ya
 		yab_journal_note(supervisor->journal, record->vm, record->memory, &over);
 }
 
-/* The instance goes first: without the record "unknown" could be untrue. */
-static void yab_adoption_disown(struct yab_supervisor *supervisor,
-				const struct yab_record *record)
+/* Nothing of it is left but that it was here. 0, or -1 with one line in @error. */
+static int yab_adoption_mourn(struct yab_supervisor *supervisor, const struct yab_record *record,
+			      char *error, size_t error_size)
 {
-	char error[YAB_WIRE_ERROR_MAX];
+	struct yab_record gone = *record;
 
-	if (yab_journal_renew(supervisor->journal, supervisor->instance, error,
-			      sizeof(error)) < 0) {
-		yab_log_error(record->vm, "%s: its record stays until the next start", error);
-		return;
-	}
-	yab_adoption_drop(supervisor, record);
+	yab_process_kill(&record->migration.worker);
+	yab_journal_note_exit(supervisor->journal, record->vm);
+	gone.migration.state = YAB_RECORD_GONE;
+	yab_journal_keep(supervisor->journal, record->vm, record->memory, &gone.migration);
+	return yab_incoming_adopt(supervisor, &gone, NULL, error, error_size);
 }
 
 /*
@@ -112,17 +112,17 @@ static int yab_adoption_run(struct yab_supervisor *supervisor, enum yab_adoption
 		[YAB_ADOPTION_PULL] = YAB_VM_ADOPTED,
 	};
 	struct yab_vm *vm;
+	int result = 0;
 
 	switch (adoption) {
 	case YAB_ADOPTION_DROP:
 		yab_adoption_drop(supervisor, record);
 		return 0;
-	case YAB_ADOPTION_DISOWN:
+	case YAB_ADOPTION_MOURN:
 		/* No other host was promised anything of what an image was the source of. */
-		if (yab_image_is_name(record->migration.peer))
-			yab_adoption_drop(supervisor, record);
-		else
-			yab_adoption_disown(supervisor, record);
+		if (!yab_image_is_name(record->migration.peer))
+			return yab_adoption_mourn(supervisor, record, error, error_size);
+		yab_adoption_drop(supervisor, record);
 		return 0;
 	case YAB_ADOPTION_KEEP:
 		/* The supervisor may have ended when both records were there. */
@@ -139,28 +139,27 @@ static int yab_adoption_run(struct yab_supervisor *supervisor, enum yab_adoption
 	case YAB_ADOPTION_GIVE_BACK:
 	case YAB_ADOPTION_ASK:
 	case YAB_ADOPTION_SERVE:
-		return yab_outgoing_adopt(supervisor, record, vm, error, error_size);
+		result = yab_outgoing_adopt(supervisor, record, vm, error, error_size);
+		break;
 	case YAB_ADOPTION_UNDO:
-		return yab_incoming_adopt(supervisor, record, vm, error, error_size);
+		result = yab_incoming_adopt(supervisor, record, vm, error, error_size);
+		break;
 	case YAB_ADOPTION_CONTINUE:
-		return yab_adoption_arrive(supervisor, record, vm, error, error_size);
+		result = yab_adoption_arrive(supervisor, record, vm, error, error_size);
+		break;
 	case YAB_ADOPTION_PULL:
-		return yab_adoption_arrive(supervisor, record, NULL, error, error_size);
+		result = yab_adoption_arrive(supervisor, record, NULL, error, error_size);
+		break;
 	default:
-		return 0;
+		break;
 	}
-}
-
-/*
- * A session that this supervisor should know and does not: "unknown" would be no promise from
- * it. Where the disk cannot take the new instance, this process still has it.
- */
-static void yab_adoption_miss(struct yab_supervisor *supervisor, const char *vm)
-{
-	char error[YAB_WIRE_ERROR_MAX];
-
-	if (yab_journal_renew(supervisor->journal, supervisor->instance, error, sizeof(error)) < 0)
-		yab_log_error(vm, "%s", error);
+	/* Nobody has it, or has to be told: its QEMU ended since it was looked at. */
+	vm = yab_vms_find(supervisor->vms, record->vm);
+	if (vm && !vm->qemu && !vm->hooks) {
+		yab_log_info(record->vm, "its QEMU has ended meanwhile");
+		yab_vm_remove(vm);
+	}
+	return result;
 }
 
 static void yab_adopt(struct yab_supervisor *supervisor, struct yab_record *record)
@@ -174,7 +173,6 @@ static void yab_adopt(struct yab_supervisor *supervisor, struct yab_record *reco
 	if (yab_adoption_run(supervisor, adoption, record, error, sizeof(error)) == 0)
 		return;
 	yab_log_error(record->vm, "cannot be taken up: %s: restart yabusamed to try again", error);
-	yab_adoption_miss(supervisor, record->vm);
 }
 
 void yab_adopt_all(struct yab_supervisor *supervisor)
@@ -185,15 +183,14 @@ void yab_adopt_all(struct yab_supervisor *supervisor)
 	records = yab_journal_list(supervisor->journal, &count);
 	if (!records) {
 		yab_log_error(NULL, "no VM can be taken up: out of memory: restart yabusamed");
-		yab_adoption_miss(supervisor, NULL);
 		return;
 	}
 	/* VMs before sessions without one: see YAB_ADOPTION_KEEP. */
 	for (size_t i = 0; i < count; i++)
-		if (records[i].migration.state != YAB_RECORD_COMPLETE)
+		if (!yab_record_is_session(records[i].migration.state))
 			yab_adopt(supervisor, &records[i]);
 	for (size_t i = 0; i < count; i++)
-		if (records[i].migration.state == YAB_RECORD_COMPLETE)
+		if (yab_record_is_session(records[i].migration.state))
 			yab_adopt(supervisor, &records[i]);
 	free(records);
 }

@@ -11,7 +11,7 @@
 
 enum yab_adoption {
 	YAB_ADOPTION_DROP,	/* nothing is left that anybody could want */
-	YAB_ADOPTION_DISOWN,	/* the guest is gone, and how far it got is not known */
+	YAB_ADOPTION_MOURN,	/* ours, and its guest is gone: the source may ask */
 	YAB_ADOPTION_WATCH,	/* a VM in no migration */
 	YAB_ADOPTION_GIVE_BACK,	/* the migration is over, the guest goes on here */
 	YAB_ADOPTION_ASK,	/* the destination knows whose it is */

@@ -172,10 +172,10 @@ static void yab_api_destroy(struct yab_client *client, const char *vm, json_t *j
 	struct yab_supervisor *supervisor = client->api->supervisor;
 	struct yab_job *job = yab_jobs_find(supervisor->jobs, vm);
 	struct yab_vm *found = yab_vms_find(supervisor->vms, vm);
+	const bool force = json_is_true(json_object_get(json, "force"));
 	struct yab_api_request *request;
 	char error[YAB_WIRE_ERROR_MAX];
 
-	(void)json;
 	request = yab_api_request_new(client, vm);
 	if (!request)
 		return;
@@ -184,6 +184,14 @@ static void yab_api_destroy(struct yab_client *client, const char *vm, json_t *j
 	} else if (!found) {
 		snprintf(error, sizeof(error), "no VM %s runs here", vm);
 		yab_api_request_end(request, NULL, error);
+	} else if (yab_rescue_permit(supervisor, vm, force, error, sizeof(error)) < 0) {
+		yab_api_request_end(request, NULL, error);
+	} else if (job && yab_job_active(job) && force) {
+		/* Past its commit that is what is meant. */
+		if (yab_rescue_abandon(supervisor, vm, true, error, sizeof(error)) < 0)
+			yab_api_request_end(request, NULL, error);
+		else
+			yab_api_done(NULL, request);
 	} else if (job && yab_job_active(job)) {
 		snprintf(error, sizeof(error), "VM %s is in a migration: see yabctl jobinfo %s", vm,
 			 vm);

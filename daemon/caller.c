@@ -167,10 +167,11 @@ static void yab_caller_attach(struct yab_caller *caller, json_t *json, const cha
 		return;
 	}
 	/*
-	 * "unknown" is a promise: not committed, and never will be. Only the process
-	 * that made the session can give it.
+	 * "unknown" is a promise: not committed, and never will be. Only the instance that
+	 * made the session can give it, and not where it could not take it up.
 	 */
-	state = instance && !strcmp(instance, supervisor->instance) ? "unknown" : "restarted";
+	state = instance && !strcmp(instance, supervisor->instance) &&
+		!yab_journal_knows(supervisor->journal, token) ? "unknown" : "restarted";
 	yab_caller_reply(caller, json_pack("{s:s, s:s}", "reply", "attach", "state", state));
 }
 

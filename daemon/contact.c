@@ -198,6 +198,13 @@ void yab_contact_retry(struct yab_contact *contact, const struct yab_address *vi
 	yab_contact_open(contact);
 }
 
+void yab_contact_hand_over(struct yab_contact *contact, const struct yab_contact_ops *ops,
+			   void *arg)
+{
+	contact->ops = ops;
+	contact->arg = arg;
+}
+
 void yab_contact_settled(struct yab_contact *contact)
 {
 	contact->pause_ms = YAB_CONTACT_RETRY_MIN_MS;

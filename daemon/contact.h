@@ -43,6 +43,9 @@ int64_t yab_contact_next_try_us(const struct yab_contact *contact);
  * from now on, but whoever is there must still have the first address's certificate.
  */
 void yab_contact_retry(struct yab_contact *contact, const struct yab_address *via);
+/* From now on these are called, with @arg; also from within a callback. */
+void yab_contact_hand_over(struct yab_contact *contact, const struct yab_contact_ops *ops,
+			   void *arg);
 /* It works: the next pause is short again. */
 void yab_contact_settled(struct yab_contact *contact);
 /* Closes without a word to the owner. */

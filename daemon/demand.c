@@ -383,6 +383,11 @@ void yab_demand_kill(struct yab_demand *demand)
 		yab_child_kill(demand->child);
 }
 
+bool yab_demand_is_over(const struct yab_demand *demand)
+{
+	return demand->state == YAB_DEMAND_ENDED;
+}
+
 bool yab_demand_is_gone(const struct yab_demand *demand)
 {
 	return !demand->child;

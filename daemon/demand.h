@@ -79,6 +79,8 @@ struct yab_demand *yab_demand_adopt(struct event_base *base, const char *vm, uin
 void yab_demand_free(struct yab_demand *demand, bool goes_on);
 /* ended() follows, from the event loop; nothing else does. */
 void yab_demand_kill(struct yab_demand *demand);
+/* gone() was called, or it was killed. */
+bool yab_demand_is_over(const struct yab_demand *demand);
 /* Is there no worker process? */
 bool yab_demand_is_gone(const struct yab_demand *demand);
 

@@ -23,9 +23,6 @@
 /* Sessions that no source has confirmed; more are refused. */
 #define YAB_INCOMINGS_MAX		1024
 
-static void yab_incoming_committed(struct yab_incoming *incoming);
-static void yab_incoming_go(struct yab_incoming *incoming);
-
 const uint8_t *yab_incoming_token(const struct yab_incoming *incoming)
 {
 	return incoming->token;
@@ -52,6 +49,8 @@ static void yab_incoming_deadline(evutil_socket_t fd, short what, void *arg)
 		yab_incoming_arm(incoming, YAB_INCOMING_STALL_SECONDS * 1000);
 	} else if (incoming->step == YAB_INCOMING_LOADED) {
 		yab_incoming_undo(incoming, "the source does not commit");
+	} else if (incoming->step == YAB_INCOMING_ADOPTING) {
+		yab_incoming_go(incoming);
 	}
 }
 
@@ -84,7 +83,8 @@ void yab_incoming_completed(struct yab_incoming *incoming)
 {
 	json_t *event;
 
-	if (!incoming->complete || !yab_incoming_is_committed(incoming))
+	if (!incoming->complete || (incoming->step != YAB_INCOMING_PULLING &&
+				    incoming->step != YAB_INCOMING_COMPLETE))
 		return;
 	if (incoming->step == YAB_INCOMING_PULLING) {
 		yab_incoming_enter(incoming, YAB_INCOMING_COMPLETE);
@@ -139,7 +139,10 @@ static void yab_incoming_region_gone(const char *error, void *arg)
 	struct yab_incoming *incoming = arg;
 	char text[YAB_WIRE_ERROR_MAX];
 
-	/* While committing, QEMU's own end decides. */
+	/* Its QEMU cannot run without, and its end is told by yab_incoming_vm_exited(). */
+	if (incoming->step == YAB_INCOMING_ADOPTING || incoming->step == YAB_INCOMING_CONTINUING)
+		yab_qemu_kill(incoming->vm->qemu);
+	/* While committing, QEMU's own end decides, or yab_incoming_committed(). */
 	if (incoming->step != YAB_INCOMING_PULLING)
 		return;
 	snprintf(text, sizeof(text), "its guest is gone before all its pages had come: %.300s",
@@ -256,6 +259,24 @@ static void yab_incoming_vm_event(const char *name, json_t *data, void *arg)
 	}
 }
 
+/*
+ * It may have run since it was told to, and nobody heard of it: from now on the commit stands,
+ * whatever QEMU says when its monitor is back.
+ */
+static void yab_incoming_vm_unheard(void *arg)
+{
+	struct yab_incoming *incoming = arg;
+
+	if (incoming->step != YAB_INCOMING_COMMITTING && incoming->step != YAB_INCOMING_CONTINUING)
+		return;
+	yab_incoming_enter(incoming, YAB_INCOMING_ADOPTING);
+	if (incoming->attaching)
+		yab_caller_reply(incoming->caller, json_pack("{s:s, s:s}", "reply", "attach",
+							     "state", "committed"));
+	incoming->attaching = false;
+	yab_incoming_again(incoming, "QEMU's monitor was lost");
+}
+
 static void yab_incoming_vm_exited(const char *why, void *arg)
 {
 	struct yab_incoming *incoming = arg;
@@ -269,11 +290,12 @@ static void yab_incoming_vm_exited(const char *why, void *arg)
 		yab_incoming_undone(incoming);
 		break;
 	case YAB_INCOMING_ADOPTING:
-		yab_incoming_committed(incoming);
+	case YAB_INCOMING_CONTINUING:
+		yab_incoming_ended(incoming, why);
 		break;
 	case YAB_INCOMING_COMMITTING:
 		if (incoming->resumed) {
-			yab_incoming_committed(incoming);
+			yab_incoming_ended(incoming, why);
 			break;
 		}
 		snprintf(text, sizeof(text), "%s", incoming->error[0] ? incoming->error : why);
@@ -289,6 +311,7 @@ static void yab_incoming_vm_exited(const char *why, void *arg)
 static const struct yab_vm_hooks yab_incoming_hooks = {
 	.ready = yab_incoming_vm_ready,
 	.event = yab_incoming_vm_event,
+	.unheard = yab_incoming_vm_unheard,
 	.exited = yab_incoming_vm_exited,
 };
 
@@ -480,103 +503,6 @@ void yab_incoming_state(struct yab_incoming *incoming, const void *data, size_t 
 		yab_incoming_undo(incoming, "out of memory");
 }
 
-/* The guest is here, for good. */
-static void yab_incoming_committed(struct yab_incoming *incoming)
-{
-	struct yab_vm *vm = incoming->vm;
-	bool running = incoming->resumed;
-	const char *name = incoming->attaching ? "attach" : "finish";
-
-	yab_incoming_enter(incoming, YAB_INCOMING_PULLING);
-	yab_incoming_note(incoming, YAB_RECORD_ARRIVED);
-	yab_job_switched(incoming->job, -1);
-	incoming->vm = NULL;
-	vm->hooks = NULL;
-	if (vm->qemu)
-		yab_vm_enter(vm, running ? YAB_VM_RUNNING : YAB_VM_PAUSED);
-	else
-		yab_vm_remove(vm);
-	yab_log_info(incoming->name, "is on this host now%s", running ? "" : ", paused");
-	if (incoming->caller)
-		yab_caller_reply(incoming->caller,
-				 json_pack("{s:s, s:s, s:{s:b}}", "reply", name, "state",
-					   "committed", "cookie", "running", running));
-	incoming->attaching = false;
-	/* A guest that stays paused comes here without having been told to run. */
-	yab_demand_persist(incoming->demand);
-	yab_outage_watch(&incoming->outage, incoming->name, incoming->job);
-	yab_demand_sweep(incoming->demand);
-	yab_incoming_completed(incoming);
-}
-
-static void yab_incoming_continued(json_t *results, const char *error, void *arg)
-{
-	struct yab_incoming *incoming = arg;
-
-	(void)results;
-	if (incoming->step != YAB_INCOMING_COMMITTING)
-		return;
-	if (!error)
-		incoming->resumed = true;
-	if (incoming->resumed) {
-		yab_incoming_committed(incoming);
-		return;
-	}
-	/*
-	 * QEMU says RESUME before the first vCPU runs, so a guest without it never ran
-	 * and, with its QEMU killed, never will. But it may get going until the signal
-	 * reaches it: what it has said when it is gone decides, in
-	 * yab_incoming_vm_exited().
-	 */
-	snprintf(incoming->error, sizeof(incoming->error), "%s", error);
-	if (incoming->vm->qemu)
-		yab_qemu_kill(incoming->vm->qemu);
-}
-
-/* It is on the disk that the guest is ours; now QEMU hears of it. */
-static void yab_incoming_go(struct yab_incoming *incoming)
-{
-	static const struct yab_qmp_step go = { .command = "cont", .fd = -1 };
-	struct yab_qmp *qmp = yab_vm_qmp(incoming->vm);
-
-	if (!incoming->runs) {
-		yab_incoming_committed(incoming);
-		return;
-	}
-	/* QEMU may touch pages before it answers. */
-	yab_demand_persist(incoming->demand);
-	if (qmp && !yab_qmp_run(qmp, &go, 1, yab_incoming_continued, incoming))
-		yab_incoming_enter(incoming, YAB_INCOMING_COMMITTING);
-	else if (yab_incoming_revocable(incoming))
-		yab_incoming_undo(incoming, "QEMU's monitor cannot be asked");
-	else
-		yab_log_error(incoming->name, "QEMU's monitor cannot be asked: restart yabusamed");
-}
-
-void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie)
-{
-	json_int_t pages = json_integer_value(json_object_get(cookie, "pages"));
-	char error[YAB_WIRE_ERROR_MAX];
-
-	if (yab_incoming_is_committed(incoming) || incoming->step == YAB_INCOMING_COMMITTING)
-		return;
-	if (incoming->step != YAB_INCOMING_LOADED) {
-		yab_incoming_misused(incoming, "Finish before everything is loaded");
-		return;
-	}
-	if (pages != (json_int_t)incoming->pages) {
-		yab_incoming_undo(incoming, "the source counts other pages than this host");
-		return;
-	}
-	yab_job_enter(incoming->job, YAB_JOB_FINISH);
-	incoming->runs = !json_is_true(json_object_get(cookie, "paused"));
-	if (yab_incoming_promise(incoming, YAB_RECORD_COMMITTED, error, sizeof(error)) < 0) {
-		yab_incoming_undo(incoming, error);
-		return;
-	}
-	yab_incoming_go(incoming);
-}
-
 void yab_incoming_limit(struct yab_incoming *incoming, json_t *bandwidth)
 {
 	const json_int_t value = json_integer_value(bandwidth);
@@ -587,7 +513,7 @@ void yab_incoming_limit(struct yab_incoming *incoming, json_t *bandwidth)
 	if (incoming->bandwidth == (uint64_t)value)
 		return;
 	incoming->bandwidth = (uint64_t)value;
-	yab_incoming_note(incoming, incoming->recorded);
+	yab_incoming_note_figures(incoming);
 }
 
 void yab_incoming_hint(struct yab_incoming *incoming, json_t *ranges)
@@ -671,6 +597,7 @@ void yab_incoming_attach(struct yab_incoming *incoming, struct yab_caller *calle
 	}
 	incoming->caller = caller;
 	incoming->aborted = false;
+	incoming->finishing = false;
 	/*
 	 * Bound first: the old one will be one more without a session, and if those are too
 	 * many the oldest goes.
@@ -697,6 +624,7 @@ void yab_incoming_caller_lost(struct yab_incoming *incoming, const char *error)
 	incoming->caller = NULL;
 	incoming->aborted = false;
 	incoming->attaching = false;
+	incoming->finishing = false;
 	if (yab_incoming_revocable(incoming))
 		yab_incoming_undo(incoming, error);
 	else if (incoming->step == YAB_INCOMING_COMPLETE)

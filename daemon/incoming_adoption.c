@@ -5,6 +5,8 @@
 
 #include "incoming_state.h"
 
+#define YAB_INCOMING_ADOPT_SECONDS	30	/* for QEMU to answer, before people are told */
+
 /* What it was called and promised with. 0, or -1 with one line in @error. */
 static int yab_incoming_recall(struct yab_incoming *incoming, const struct yab_record *record,
 			       char *error, size_t error_size)
@@ -43,8 +45,13 @@ static int yab_incoming_recall_job(struct yab_incoming *incoming, char *error, s
 }
 
 /* Only the source is waited for, with what it will want to know. */
-static int yab_incoming_recall_complete(struct yab_incoming *incoming)
+static int yab_incoming_recall_session(struct yab_incoming *incoming)
 {
+	if (incoming->step == YAB_INCOMING_GONE) {
+		snprintf(incoming->error, sizeof(incoming->error),
+			 "its guest was lost or abandoned before a restart of yabusamed: see the log there");
+		return 0;
+	}
 	incoming->complete = true;
 	incoming->statistics = json_pack("{s:I}", "present", (json_int_t)incoming->pages);
 	return incoming->statistics ? 0 : -1;
@@ -59,6 +66,8 @@ static enum yab_incoming_step yab_incoming_recall_step(enum yab_record_state sta
 		return YAB_INCOMING_ADOPTING;
 	case YAB_RECORD_ARRIVED:
 		return YAB_INCOMING_PULLING;
+	case YAB_RECORD_GONE:
+		return YAB_INCOMING_GONE;
 	default:
 		return YAB_INCOMING_COMPLETE;
 	}
@@ -77,8 +86,8 @@ int yab_incoming_adopt(struct yab_supervisor *supervisor, const struct yab_recor
 	if (yab_incoming_recall(incoming, record, error, error_size) < 0)
 		goto err;
 	snprintf(error, error_size, "out of memory");
-	if (state == YAB_RECORD_COMPLETE) {
-		if (yab_incoming_recall_complete(incoming) < 0)
+	if (yab_record_is_session(state)) {
+		if (yab_incoming_recall_session(incoming) < 0)
 			goto err;
 		return 0;
 	}
@@ -91,16 +100,15 @@ int yab_incoming_adopt(struct yab_supervisor *supervisor, const struct yab_recor
 		yab_incoming_undo(incoming, "yabusamed was restarted before the commit");
 		return 0;
 	}
-	/*
-	 * Whatever QEMU will say: the supervisor before us may have told it to run, so nobody
-	 * can promise any more that it did not.
-	 */
-	incoming->resumed = incoming->runs;
 	yab_demand_limit(incoming->demand, incoming->bandwidth);
 	yab_demand_sweep(incoming->demand);
 	yab_demand_persist(incoming->demand);
 	yab_outage_lost(&incoming->outage, YAB_OUTAGE_CONTROL, "yabusamed was restarted", 0);
 	yab_outage_lost(&incoming->outage, YAB_OUTAGE_URGENT, "yabusamed was restarted", 0);
+	if (state == YAB_RECORD_COMMITTED && vm->qemu)
+		yab_incoming_arm(incoming, YAB_INCOMING_ADOPT_SECONDS * 1000);
+	else if (state == YAB_RECORD_COMMITTED)
+		yab_incoming_ended(incoming, "QEMU ended while it was adopted");
 	if (state == YAB_RECORD_ARRIVED) {
 		yab_job_switched(incoming->job, -1);
 		yab_outage_watch(&incoming->outage, incoming->name, incoming->job);

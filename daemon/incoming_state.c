@@ -15,8 +15,12 @@ static const unsigned int yab_incoming_allowed[YAB_INCOMING_STEPS] = {
 	[YAB_INCOMING_PREPARED] = YAB_INCOMING_TO(LOADED) | YAB_INCOMING_TO(UNDOING),
 	[YAB_INCOMING_LOADED] = YAB_INCOMING_TO(COMMITTING) | YAB_INCOMING_TO(PULLING) |
 				YAB_INCOMING_TO(UNDOING),
-	[YAB_INCOMING_COMMITTING] = YAB_INCOMING_TO(PULLING) | YAB_INCOMING_TO(UNDOING),
-	[YAB_INCOMING_ADOPTING] = YAB_INCOMING_TO(COMMITTING) | YAB_INCOMING_TO(PULLING),
+	[YAB_INCOMING_COMMITTING] = YAB_INCOMING_TO(PULLING) | YAB_INCOMING_TO(ADOPTING) |
+				    YAB_INCOMING_TO(UNDOING) | YAB_INCOMING_TO(GONE),
+	[YAB_INCOMING_ADOPTING] = YAB_INCOMING_TO(CONTINUING) | YAB_INCOMING_TO(PULLING) |
+				  YAB_INCOMING_TO(GONE),
+	[YAB_INCOMING_CONTINUING] = YAB_INCOMING_TO(ADOPTING) | YAB_INCOMING_TO(PULLING) |
+				    YAB_INCOMING_TO(GONE),
 	[YAB_INCOMING_PULLING] = YAB_INCOMING_TO(COMPLETE) | YAB_INCOMING_TO(GONE),
 };
 
@@ -26,6 +30,7 @@ static const char * const yab_incoming_names[YAB_INCOMING_STEPS] = {
 	[YAB_INCOMING_LOADED] = "loaded",
 	[YAB_INCOMING_COMMITTING] = "committing",
 	[YAB_INCOMING_ADOPTING] = "adopting",
+	[YAB_INCOMING_CONTINUING] = "continuing",
 	[YAB_INCOMING_PULLING] = "pulling",
 	[YAB_INCOMING_COMPLETE] = "complete",
 	[YAB_INCOMING_UNDOING] = "undoing",
@@ -54,7 +59,9 @@ bool yab_incoming_revocable(const struct yab_incoming *incoming)
 
 bool yab_incoming_is_committed(const struct yab_incoming *incoming)
 {
-	return incoming->step == YAB_INCOMING_PULLING ||
+	return incoming->step == YAB_INCOMING_ADOPTING ||
+	       incoming->step == YAB_INCOMING_CONTINUING ||
+	       incoming->step == YAB_INCOMING_PULLING ||
 	       incoming->step == YAB_INCOMING_COMPLETE;
 }
 
@@ -96,19 +103,32 @@ void yab_incoming_note(struct yab_incoming *incoming, enum yab_record_state stat
 	if (incoming->recorded == YAB_RECORD_NONE)
 		return;
 	yab_incoming_describe(incoming, state, &migration);
-	if (state == YAB_RECORD_COMPLETE)
+	if (yab_record_is_session(state))
 		yab_journal_keep(journal, incoming->name, incoming->memory, &migration);
-	else if (incoming->recorded == YAB_RECORD_COMPLETE)
+	else if (yab_record_is_session(incoming->recorded))
 		yab_journal_forget(journal, migration.route);
 	else
 		yab_journal_note(journal, incoming->name, incoming->memory, &migration);
 	incoming->recorded = state;
 }
 
+void yab_incoming_note_figures(struct yab_incoming *incoming)
+{
+	struct yab_record_migration migration;
+
+	/* A session that is over is as it is. */
+	if (incoming->recorded == YAB_RECORD_NONE || yab_record_is_session(incoming->recorded))
+		return;
+	yab_incoming_describe(incoming, incoming->recorded, &migration);
+	yab_journal_note_figures(incoming->supervisor->journal, incoming->name, incoming->memory,
+				 &migration);
+}
+
 void yab_incoming_free(struct yab_incoming *incoming)
 {
 	const bool goes_on = incoming->step == YAB_INCOMING_COMMITTING ||
 			     incoming->step == YAB_INCOMING_ADOPTING ||
+			     incoming->step == YAB_INCOMING_CONTINUING ||
 			     incoming->step == YAB_INCOMING_PULLING;
 
 	LIST_REMOVE(incoming, link);
@@ -177,6 +197,8 @@ void yab_incoming_forsake(struct yab_incoming *incoming, const char *error)
 	struct yab_caller *caller = incoming->caller;
 
 	yab_incoming_enter(incoming, YAB_INCOMING_GONE);
+	/* From now on the VM's name is free again. */
+	yab_incoming_note(incoming, YAB_RECORD_GONE);
 	snprintf(incoming->error, sizeof(incoming->error), "%s", error);
 	yab_log_error(incoming->name, "%s", error);
 	yab_outage_end(&incoming->outage);

@@ -27,7 +27,8 @@ enum yab_incoming_step {
 	YAB_INCOMING_PREPARED,		/* it waits for device state, or loads it */
 	YAB_INCOMING_LOADED,		/* it could run */
 	YAB_INCOMING_COMMITTING,	/* it was told to run */
-	YAB_INCOMING_ADOPTING,		/* committed before this supervisor; QEMU is awaited */
+	YAB_INCOMING_ADOPTING,		/* committed, for it may have run; QEMU is awaited */
+	YAB_INCOMING_CONTINUING,	/* the same; QEMU is told to run, as often as it takes */
 	YAB_INCOMING_PULLING,		/* committed; pages are missing */
 	YAB_INCOMING_COMPLETE,		/* every page is here; kept for the source */
 	YAB_INCOMING_UNDOING,
@@ -74,6 +75,7 @@ struct yab_incoming {
 	char error[YAB_WIRE_ERROR_MAX];
 	bool aborted;			/* the caller waits for the answer to its abort */
 	bool attaching;			/* the caller waits for the answer to its attach */
+	bool finishing;			/* the same, to its Finish */
 };
 
 struct yab_incomings {
@@ -90,6 +92,15 @@ struct yab_incoming *yab_incoming_new(struct yab_supervisor *supervisor, const c
 void yab_incoming_own(struct yab_incoming *incoming, struct yab_vm *vm);
 /* The page service of a supervisor before this one. 0, or -1 without memory. */
 int yab_incoming_page_again(struct yab_incoming *incoming);
+/*
+ * It is on the disk that the guest is ours: QEMU is told to run. Again and again where it may
+ * have run already.
+ */
+void yab_incoming_go(struct yab_incoming *incoming);
+/* While adopting: not now, but a little later, for @error. */
+void yab_incoming_again(struct yab_incoming *incoming, const char *error);
+/* Its QEMU has ended, and the guest may have run: it is gone. */
+void yab_incoming_ended(struct yab_incoming *incoming, const char *why);
 /* Every page and the guest are here: the source is told, if it is there. */
 void yab_incoming_completed(struct yab_incoming *incoming);
 
@@ -109,6 +120,9 @@ int yab_incoming_promise(struct yab_incoming *incoming, enum yab_record_state st
 			 size_t error_size);
 /* Puts @state into the journal, after the fact; nothing happens if it never was there. */
 void yab_incoming_note(struct yab_incoming *incoming, enum yab_record_state state);
+
+/* The same where only figures have changed, soon. */
+void yab_incoming_note_figures(struct yab_incoming *incoming);
 
 /* Takes @event over; without a caller nobody is told. */
 void yab_incoming_event(struct yab_incoming *incoming, json_t *event);

@@ -24,14 +24,24 @@
 #define YAB_JOURNAL_FILE_SIZE		(YAB_NAME_SIZE + 16)
 /* Of a note that could not be written. */
 #define YAB_JOURNAL_RETRY_SECONDS	5
+/* Of figures; each time is two fsync(), and the other host may change them as it likes. */
+#define YAB_JOURNAL_FIGURES_SECONDS	1
 
 #define YAB_JOURNAL_UNSETTLED		(-2)
+
+/* Whose folder it is, as its instance tells. */
+enum yab_journal_origin {
+	YAB_JOURNAL_OURS,	/* of the supervisor before */
+	YAB_JOURNAL_UNKNOWN,	/* there is no instance, or none that can be read */
+	YAB_JOURNAL_FOREIGN,	/* another host's: one of us is a copy */
+};
 
 struct yab_journal_entry {
 	TAILQ_ENTRY(yab_journal_entry) link;
 	char file[YAB_JOURNAL_FILE_SIZE];
 	struct yab_record record;
-	bool due;		/* is not on the disk as it is here */
+	bool due;		/* could not be written as it is here */
+	bool late;		/* its figures were not written yet */
 };
 
 struct yab_journal {
@@ -39,7 +49,9 @@ struct yab_journal {
 	char folder[4096];
 	int fd;			/* of the folder */
 	char boot[YAB_PROCESS_BOOT_SIZE];
+	char machine[YAB_PROCESS_MACHINE_SIZE];
 	struct event *retry;
+	struct event *figures;	/* pending: some were written of late */
 };
 
 /* --- files ------------------------------------------------------------------------- */
@@ -136,7 +148,7 @@ err:
 int yab_journal_renew(struct yab_journal *journal, char instance[YAB_TOKEN_TEXT_SIZE],
 		      char *error, size_t error_size)
 {
-	char line[YAB_TOKEN_TEXT_SIZE + 1];
+	char line[YAB_TOKEN_TEXT_SIZE + YAB_PROCESS_MACHINE_SIZE + 1];
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
 
 	if (yab_token_new(token) < 0) {
@@ -146,32 +158,50 @@ int yab_journal_renew(struct yab_journal *journal, char instance[YAB_TOKEN_TEXT_
 	yab_token_print(token, instance);
 	if (!journal)
 		return 0;
-	snprintf(line, sizeof(line), "%s\n", instance);
+	snprintf(line, sizeof(line), "%s %s\n", instance, journal->machine);
 	return yab_journal_replace(journal, YAB_JOURNAL_INSTANCE, line, error, error_size);
 }
 
-/* That of the supervisor before, unless it cannot be had. */
-static bool yab_journal_recall(struct yab_journal *journal, char instance[YAB_TOKEN_TEXT_SIZE])
+/* "INSTANCE MACHINE-ID\n" in @text, of which the newline and the space are taken away. */
+static enum yab_journal_origin yab_journal_judge(struct yab_journal *journal, char *text,
+						 size_t length)
 {
+	char *machine = memchr(text, ' ', length);
 	uint8_t token[YAB_WIRE_TOKEN_SIZE];
-	bool known = false;
+
+	if (!machine || text[length - 1] != '\n' || strlen(text) != length)
+		return YAB_JOURNAL_UNKNOWN;
+	text[length - 1] = '\0';
+	*machine++ = '\0';
+	if (yab_token_parse(text, token) < 0 || !machine[0])
+		return YAB_JOURNAL_UNKNOWN;
+	return strcmp(machine, journal->machine) ? YAB_JOURNAL_FOREIGN : YAB_JOURNAL_OURS;
+}
+
+/* @instance becomes that of the supervisor before, if it is ours. */
+static enum yab_journal_origin yab_journal_recall(struct yab_journal *journal,
+						  char instance[YAB_TOKEN_TEXT_SIZE])
+{
+	enum yab_journal_origin origin = YAB_JOURNAL_UNKNOWN;
 	size_t length;
 	char *text;
 
 	text = yab_journal_read(journal, YAB_JOURNAL_INSTANCE, &length);
-	if (text && length == YAB_TOKEN_TEXT_SIZE && text[length - 1] == '\n') {
-		text[length - 1] = '\0';
-		known = !yab_token_parse(text, token);
-		if (known)
-			memcpy(instance, text, YAB_TOKEN_TEXT_SIZE);
-	}
-	if (!known && (text || errno != ENOENT))
+	if (text && length)
+		origin = yab_journal_judge(journal, text, length);
+	if (origin == YAB_JOURNAL_OURS)
+		memcpy(instance, text, YAB_TOKEN_TEXT_SIZE);
+	else if (origin == YAB_JOURNAL_FOREIGN)
+		yab_log_error(NULL,
+			      "%s is a copy of another host's, for its machine-id is not the one here: what that host has promised is none of ours",
+			      journal->folder);
+	else if (text || errno != ENOENT)
 		yab_log_error(NULL,
 			      "%s/%s: %s: sources that ask about migrations from before will have to be looked after by hand",
 			      journal->folder, YAB_JOURNAL_INSTANCE,
 			      text ? "is not understood" : strerror(errno));
 	free(text);
-	return known;
+	return origin;
 }
 
 /* --- entries ----------------------------------------------------------------------- */
@@ -207,7 +237,7 @@ static void yab_journal_drop(struct yab_journal *journal, struct yab_journal_ent
 /* The name that @record must have its file under. */
 static void yab_journal_name(const struct yab_record *record, char *file, size_t size)
 {
-	if (record->migration.state == YAB_RECORD_COMPLETE)
+	if (yab_record_is_session(record->migration.state))
 		snprintf(file, size, "%s%s", record->migration.route, YAB_JOURNAL_SESSION_SUFFIX);
 	else
 		snprintf(file, size, "%s%s", record->vm, YAB_JOURNAL_VM_SUFFIX);
@@ -266,6 +296,7 @@ static int yab_journal_store(struct yab_journal *journal, struct yab_journal_ent
 			yab_journal_drop(journal, entry);
 		return result;
 	}
+	entry->late = false;
 	text = yab_record_print(&entry->record, journal->boot);
 	result = yab_journal_replace(journal, entry->file, text, error, error_size);
 	free(text);
@@ -325,7 +356,7 @@ static bool yab_journal_retry_all(struct yab_journal *journal)
 			continue;
 		}
 		yab_log_info(record.vm, "its record in %s is up to date again", journal->folder);
-		if (record.migration.state != YAB_RECORD_COMPLETE)
+		if (!yab_record_is_session(record.migration.state))
 			continue;
 		/* May free any entry; those that were stored are not due any more. */
 		yab_journal_kept(journal, &record);
@@ -344,22 +375,78 @@ static void yab_journal_on_retry(evutil_socket_t fd, short what, void *arg)
 		yab_journal_later(journal);
 }
 
-/* Where that fails the entry is as it was before. */
-static int yab_journal_promise(struct yab_journal *journal, struct yab_journal_entry *entry,
-			       const struct yab_record *before, char *error, size_t error_size)
+/* Those that have changed since they were written last. */
+static bool yab_journal_store_figures(struct yab_journal *journal)
 {
+	struct yab_journal_entry *entry, *next;
+	bool any = false;
+
+	for (entry = TAILQ_FIRST(&journal->entries); entry; entry = next) {
+		next = TAILQ_NEXT(entry, link);
+		if (!entry->late)
+			continue;
+		any = true;
+		yab_journal_store_note(journal, entry);
+	}
+	return any;
+}
+
+static void yab_journal_calm(struct yab_journal *journal)
+{
+	const struct timeval pause = { .tv_sec = YAB_JOURNAL_FIGURES_SECONDS };
+
+	evtimer_add(journal->figures, &pause);
+}
+
+static void yab_journal_on_figures(evutil_socket_t fd, short what, void *arg)
+{
+	struct yab_journal *journal = arg;
+
+	(void)fd;
+	(void)what;
+	if (yab_journal_store_figures(journal))
+		yab_journal_calm(journal);
+}
+
+/*
+ * Puts what is not NULL of @qemu and @migration into the VM's record. Where that fails it is as
+ * it was before.
+ */
+static int yab_journal_promise(struct yab_journal *journal, const char *vm, uint64_t memory,
+			       const struct yab_record_qemu *qemu,
+			       const struct yab_record_migration *migration, char *error,
+			       size_t error_size)
+{
+	struct yab_journal_entry *entry = yab_journal_vm(journal, vm, memory);
 	char reason[YAB_WIRE_ERROR_MAX];
+	struct yab_record before;
 	int result;
 
+	if (!entry) {
+		snprintf(error, error_size, "out of memory");
+		return -1;
+	}
+	before = entry->record;
+	/* An arrival whose last note is not on the disk yet, for example. */
+	if (migration && !yab_record_may_enter(before.migration.state, migration->state)) {
+		snprintf(error, error_size,
+			 "the record of VM %s in %.300s still is that of another migration (%s): see the log",
+			 vm, journal->folder, yab_record_state_name(before.migration.state));
+		return -1;
+	}
+	if (qemu)
+		entry->record.qemu = *qemu;
+	if (migration)
+		entry->record.migration = *migration;
 	result = yab_journal_store(journal, entry, reason, sizeof(reason));
 	if (!result)
 		return 0;
 	snprintf(error, error_size, "%.400s: set that right, then try again", reason);
-	entry->record = *before;
+	entry->record = before;
 	/* The disk may say more than is true, which is no promise: as soon as possible. */
 	if (result == YAB_JOURNAL_UNSETTLED)
 		yab_journal_store_note(journal, entry);
-	else if (yab_record_is_empty(before) && !entry->due)
+	else if (yab_record_is_empty(&before) && !entry->due)
 		yab_journal_drop(journal, entry);
 	return -1;
 }
@@ -367,45 +454,16 @@ static int yab_journal_promise(struct yab_journal *journal, struct yab_journal_e
 int yab_journal_promise_qemu(struct yab_journal *journal, const char *vm, uint64_t memory,
 			     const struct yab_record_qemu *qemu, char *error, size_t error_size)
 {
-	struct yab_journal_entry *entry;
-	struct yab_record before;
-
-	if (!journal)
-		return 0;
-	entry = yab_journal_vm(journal, vm, memory);
-	if (!entry) {
-		snprintf(error, error_size, "out of memory");
-		return -1;
-	}
-	before = entry->record;
-	entry->record.qemu = *qemu;
-	return yab_journal_promise(journal, entry, &before, error, error_size);
+	return journal ? yab_journal_promise(journal, vm, memory, qemu, NULL, error, error_size) :
+	       0;
 }
 
 int yab_journal_promise_migration(struct yab_journal *journal, const char *vm, uint64_t memory,
 				  const struct yab_record_migration *migration, char *error,
 				  size_t error_size)
 {
-	struct yab_journal_entry *entry;
-	struct yab_record before;
-
-	if (!journal)
-		return 0;
-	entry = yab_journal_vm(journal, vm, memory);
-	if (!entry) {
-		snprintf(error, error_size, "out of memory");
-		return -1;
-	}
-	before = entry->record;
-	/* An arrival whose last note is not on the disk yet, for example. */
-	if (!yab_record_may_enter(before.migration.state, migration->state)) {
-		snprintf(error, error_size,
-			 "the record of VM %s in %.300s still is that of another migration (%s): see the log",
-			 vm, journal->folder, yab_record_state_name(before.migration.state));
-		return -1;
-	}
-	entry->record.migration = *migration;
-	return yab_journal_promise(journal, entry, &before, error, error_size);
+	return journal ? yab_journal_promise(journal, vm, memory, NULL, migration, error,
+					     error_size) : 0;
 }
 
 /* NULL after a line in the log. */
@@ -430,6 +488,25 @@ void yab_journal_note(struct yab_journal *journal, const char *vm, uint64_t memo
 	assert(yab_record_may_enter(entry->record.migration.state, migration->state));
 	entry->record.migration = *migration;
 	yab_journal_store_note(journal, entry);
+}
+
+void yab_journal_note_figures(struct yab_journal *journal, const char *vm, uint64_t memory,
+			      const struct yab_record_migration *migration)
+{
+	struct yab_journal_entry *entry;
+
+	if (!journal || !evtimer_pending(journal->figures, NULL)) {
+		yab_journal_note(journal, vm, memory, migration);
+		if (journal)
+			yab_journal_calm(journal);
+		return;
+	}
+	entry = yab_journal_note_entry(journal, vm, memory);
+	if (!entry)
+		return;
+	assert(yab_record_may_enter(entry->record.migration.state, migration->state));
+	entry->record.migration = *migration;
+	entry->late = true;
 }
 
 void yab_journal_note_qemu(struct yab_journal *journal, const char *vm, uint64_t memory,
@@ -462,7 +539,7 @@ void yab_journal_keep(struct yab_journal *journal, const char *vm, uint64_t memo
 
 	if (!journal)
 		return;
-	assert(migration->state == YAB_RECORD_COMPLETE);
+	assert(yab_record_is_session(migration->state));
 	snprintf(record.vm, sizeof(record.vm), "%s", vm);
 	/* Which process brought the pages tells nobody anything any more. */
 	record.migration.worker = (struct yab_process){ .pid = 0 };
@@ -472,7 +549,7 @@ void yab_journal_keep(struct yab_journal *journal, const char *vm, uint64_t memo
 		return;
 	}
 	entry->record = record;
-	/* Until it is written the VM's record says "arrived", which is as good. */
+	/* Until it is written the VM's record says "arrived" or "committed", which is as good. */
 	yab_journal_store_note(journal, entry);
 	if (!entry->due)
 		yab_journal_kept(journal, &record);
@@ -491,6 +568,20 @@ void yab_journal_forget(struct yab_journal *journal, const char *route)
 		entry->record.migration = (struct yab_record_migration){ .route = "" };
 		yab_journal_store_note(journal, entry);
 	}
+}
+
+bool yab_journal_knows(struct yab_journal *journal, const char *token)
+{
+	struct yab_journal_entry *entry;
+	uint8_t known[YAB_WIRE_TOKEN_SIZE];
+
+	if (journal)
+		TAILQ_FOREACH(entry, &journal->entries, link)
+			if (entry->record.migration.state != YAB_RECORD_NONE &&
+			    !yab_token_parse(entry->record.migration.token, known) &&
+			    yab_token_matches(token, known))
+				return true;
+	return false;
 }
 
 struct yab_record *yab_journal_list(struct yab_journal *journal, size_t *count)
@@ -555,7 +646,7 @@ static int yab_journal_load(struct yab_journal *journal, const char *file, char 
 
 /*
  * First of all the instance goes: this may be the record of a session that is committed,
- * see journal.h, 4. False where that fails, and the file stays to be found again.
+ * see journal.h, 4. False where the file stays to be found again.
  */
 static bool yab_journal_set_aside(struct yab_journal *journal, const char *file,
 				  const char *reason)
@@ -569,44 +660,64 @@ static bool yab_journal_set_aside(struct yab_journal *journal, const char *file,
 		return false;
 	}
 	if (renameat(journal->fd, file, journal->fd, aside) < 0 ||
-	    yab_journal_settle(journal) < 0)
+	    yab_journal_settle(journal) < 0) {
 		yab_log_error(NULL,
 			      "%s/%s %s: what it is about is left alone; it cannot be set aside: %s",
 			      journal->folder, file, reason, strerror(errno));
-	else
-		yab_log_error(NULL,
-			      "%s/%s %s: it is %s now, and what it is about is left alone: see for yourself",
-			      journal->folder, file, reason, aside);
+		return false;
+	}
+	yab_log_error(NULL,
+		      "%s/%s %s: it is %s now, and what it is about is left alone: see for yourself",
+		      journal->folder, file, reason, aside);
 	return true;
 }
 
-/* *@disowned: the instance of before must not be used. 0, or -1 with errno. */
-static int yab_journal_load_all(struct yab_journal *journal, bool *disowned)
+/*
+ * 0 where @file was taken in, 1 where it is none of ours, or was set aside; -1 with one line
+ * in @error where it had to be and is not: with a new instance, its next reader would take
+ * it for this host's.
+ */
+static int yab_journal_take(struct yab_journal *journal, enum yab_journal_origin origin,
+			    const char *file, char *error, size_t error_size)
 {
-	char error[YAB_WIRE_ERROR_MAX];
+	char reason[YAB_WIRE_ERROR_MAX] = "is another host's";
+
+	if (origin != YAB_JOURNAL_FOREIGN &&
+	    !yab_journal_load(journal, file, reason, sizeof(reason)))
+		return 0;
+	if (yab_journal_set_aside(journal, file, reason) || origin != YAB_JOURNAL_FOREIGN)
+		return 1;
+	snprintf(error, error_size,
+		 "%.300s/%.100s is another host's and cannot be set aside: move it away",
+		 journal->folder, file);
+	return -1;
+}
+
+/* *@disowned: the instance of before must not be used. 0, or -1 with one line in @error. */
+static int yab_journal_load_all(struct yab_journal *journal, enum yab_journal_origin origin,
+				bool *disowned, char *error, size_t error_size)
+{
 	struct dirent *entry;
+	int fd, result = 0;
 	DIR *folder;
-	int fd;
 
 	fd = openat(journal->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	folder = fdopendir(fd);
+	folder = fd < 0 ? NULL : fdopendir(fd);
 	if (!folder) {
-		close(fd);
+		snprintf(error, error_size, "%.400s: %s", journal->folder, strerror(errno));
+		if (fd >= 0)
+			close(fd);
 		return -1;
 	}
-	while ((entry = readdir(folder))) {
+	while (result >= 0 && (entry = readdir(folder))) {
 		if (!yab_journal_ends_with(entry->d_name, YAB_JOURNAL_VM_SUFFIX) &&
 		    !yab_journal_ends_with(entry->d_name, YAB_JOURNAL_SESSION_SUFFIX))
 			continue;
-		if (!yab_journal_load(journal, entry->d_name, error, sizeof(error)))
-			continue;
-		if (!yab_journal_set_aside(journal, entry->d_name, error))
-			*disowned = true;
+		result = yab_journal_take(journal, origin, entry->d_name, error, error_size);
+		*disowned |= result;
 	}
 	closedir(folder);
-	return 0;
+	return result < 0 ? -1 : 0;
 }
 
 struct yab_journal *yab_journal_open(struct event_base *base, const char *folder,
@@ -614,6 +725,7 @@ struct yab_journal *yab_journal_open(struct event_base *base, const char *folder
 				     size_t error_size)
 {
 	struct yab_journal *journal = calloc(1, sizeof(*journal));
+	enum yab_journal_origin origin;
 	bool disowned = false;
 
 	instance[0] = '\0';
@@ -623,20 +735,27 @@ struct yab_journal *yab_journal_open(struct event_base *base, const char *folder
 	}
 	TAILQ_INIT(&journal->entries);
 	yab_process_boot(journal->boot);
+	yab_process_machine(journal->machine);
 	journal->fd = -1;
 	journal->retry = evtimer_new(base, yab_journal_on_retry, journal);
-	if (!journal->retry) {
+	journal->figures = evtimer_new(base, yab_journal_on_figures, journal);
+	if (!journal->retry || !journal->figures) {
 		snprintf(error, error_size, "out of memory");
 		goto err;
 	}
 	snprintf(journal->folder, sizeof(journal->folder), "%s", folder);
 	journal->fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (journal->fd < 0 || yab_journal_load_all(journal, &disowned) < 0) {
+	if (journal->fd < 0) {
 		snprintf(error, error_size, "%.400s: %s", folder, strerror(errno));
 		goto err;
 	}
-	if ((!disowned && yab_journal_recall(journal, instance)) ||
-	    !yab_journal_renew(journal, instance, error, error_size))
+	origin = yab_journal_recall(journal, instance);
+	if (yab_journal_load_all(journal, origin, &disowned, error, error_size) < 0)
+		goto err;
+	if (origin == YAB_JOURNAL_OURS && !disowned)
+		return journal;
+	instance[0] = '\0';
+	if (!yab_journal_renew(journal, instance, error, error_size))
 		return journal;
 	/* Guests may wait for what can be done without it; the next start finds none, too. */
 	yab_log_error(NULL, "%s: no VM can be started, moved or taken until that is set right",
@@ -654,10 +773,14 @@ void yab_journal_close(struct yab_journal *journal)
 
 	if (!journal)
 		return;
-	if (journal->fd >= 0)
+	if (journal->fd >= 0) {
+		yab_journal_store_figures(journal);
 		yab_journal_retry_all(journal);
+	}
 	while ((entry = TAILQ_FIRST(&journal->entries)))
 		yab_journal_drop(journal, entry);
+	if (journal->figures)
+		event_free(journal->figures);
 	if (journal->retry)
 		event_free(journal->retry);
 	if (journal->fd >= 0)

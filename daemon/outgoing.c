@@ -65,6 +65,9 @@ static void yab_outgoing_deadline(evutil_socket_t fd, short what, void *arg)
 		yab_contact_close(outgoing->contact);
 		yab_outgoing_seek(outgoing, "no answer to the commit");
 		break;
+	case YAB_OUTGOING_ADOPTING:
+		yab_outgoing_adopted(outgoing);
+		break;
 	case YAB_OUTGOING_CONFIRMING:
 		if (outgoing->vm->qemu)
 			yab_qemu_kill(outgoing->vm->qemu);
@@ -249,7 +252,7 @@ static void yab_outgoing_give_up(struct yab_outgoing *outgoing, const char *gone
 	yab_outgoing_strand(outgoing, error);
 }
 
-static void yab_outgoing_reply_attach(struct yab_outgoing *outgoing, json_t *json)
+void yab_outgoing_reply_attach(struct yab_outgoing *outgoing, json_t *json)
 {
 	const char *state = json_string_value(json_object_get(json, "state"));
 	const char *error = json_string_value(json_object_get(json, "error"));
@@ -398,7 +401,7 @@ static void yab_outgoing_message(enum yab_wire_type type, json_t *json, void *ar
 		yab_outgoing_event(outgoing, json);
 }
 
-static const struct yab_contact_ops yab_outgoing_contact_ops = {
+const struct yab_contact_ops yab_outgoing_contact_ops = {
 	.open = yab_outgoing_open,
 	.message = yab_outgoing_message,
 	.drained = yab_outgoing_drained,

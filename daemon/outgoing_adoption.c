@@ -6,6 +6,9 @@
 #include "log.h"
 #include "outgoing_state.h"
 
+/* For QEMU's monitor to answer. Where it does not, what is told is that it cannot be asked. */
+#define YAB_OUTGOING_ADOPT_SECONDS	60
+
 void yab_outgoing_adopted(struct yab_outgoing *outgoing)
 {
 	if (outgoing->recorded == YAB_RECORD_LEAVING) {
@@ -72,8 +75,14 @@ int yab_outgoing_adopt(struct yab_supervisor *supervisor, const struct yab_recor
 	yab_job_enter(outgoing->job, YAB_JOB_BEGIN);
 	/* Another one serves, or nobody needs it: it would hold on to the memory. */
 	yab_process_kill(&migration->worker);
-	if (migration->state == YAB_RECORD_LEAVING)
+	/* With or without QEMU: from here on it is given back, asked for, or served. */
+	if (!left)
+		yab_outgoing_arm(outgoing, YAB_OUTGOING_ADOPT_SECONDS);
+	if (migration->state == YAB_RECORD_LEAVING) {
+		if (!vm->qemu)
+			yab_outgoing_adopted(outgoing);
 		return 0;
+	}
 	for (enum yab_job_phase phase = YAB_JOB_PREPARE; phase <= YAB_JOB_FINISH; phase++)
 		yab_job_enter(outgoing->job, phase);
 	yab_outage_lost(&outgoing->outage, YAB_OUTAGE_URGENT, "yabusamed was restarted", 0);

@@ -56,6 +56,11 @@ void yab_outgoing_enter(struct yab_outgoing *outgoing, enum yab_outgoing_state s
 		      yab_outgoing_names[state]);
 	outgoing->state = state;
 	evtimer_del(outgoing->deadline);
+	if (state == YAB_OUTGOING_PULLING)
+		return;
+	/* Nobody has to be found any more. */
+	yab_detour_free(outgoing->detour);
+	outgoing->detour = NULL;
 }
 
 bool yab_outgoing_revocable(const struct yab_outgoing *outgoing)
@@ -127,6 +132,18 @@ void yab_outgoing_note(struct yab_outgoing *outgoing, enum yab_record_state stat
 	outgoing->recorded = state;
 }
 
+void yab_outgoing_note_figures(struct yab_outgoing *outgoing)
+{
+	struct yab_vm *vm = outgoing->vm;
+	struct yab_record_migration migration;
+
+	if (outgoing->recorded == YAB_RECORD_NONE)
+		return;
+	yab_outgoing_describe(outgoing, outgoing->recorded, &migration);
+	yab_journal_note_figures(outgoing->supervisor->journal, vm->name, vm->description->memory,
+				 &migration);
+}
+
 void yab_outgoing_free(struct yab_outgoing *outgoing)
 {
 	LIST_REMOVE(outgoing, link);
@@ -135,6 +152,7 @@ void yab_outgoing_free(struct yab_outgoing *outgoing)
 	yab_dirty_log_free(outgoing->dirty);
 	/* If it is the daemon that ends, a guest elsewhere waits for pages. */
 	yab_supply_free(outgoing->supply, true);
+	yab_detour_free(outgoing->detour);
 	yab_contact_free(outgoing->contact);
 	event_free(outgoing->deadline);
 	free(outgoing);

@@ -13,6 +13,7 @@
 #include <sys/queue.h>
 
 #include "contact.h"
+#include "detour.h"
 #include "dirty.h"
 #include "inspection.h"
 #include "journal.h"
@@ -49,6 +50,7 @@ struct yab_outgoing {
 	enum yab_outgoing_state state;
 	struct yab_inspection inspection;
 	struct yab_contact *contact;
+	struct yab_detour *detour;	/* NULL: nobody has asked for one */
 	struct event *deadline;
 
 	/* From the destination's Prepare. */
@@ -98,6 +100,16 @@ void yab_outgoing_adopted(struct yab_outgoing *outgoing);
 /* Pages are served from the first moment on. 0, or -1 without memory. */
 int yab_outgoing_serve_again(struct yab_outgoing *outgoing);
 
+/* What its contact calls. */
+extern const struct yab_contact_ops yab_outgoing_contact_ops;
+/* The destination has answered what became of the session. */
+void yab_outgoing_reply_attach(struct yab_outgoing *outgoing, json_t *json);
+/*
+ * All connections go to @via from now on, if that is the destination; the job and the log tell
+ * what came of it. 0, or -1 without memory.
+ */
+int yab_outgoing_detour(struct yab_outgoing *outgoing, const struct yab_address *via);
+
 /* Asserts that the transition is allowed; takes the state's deadline away. */
 void yab_outgoing_enter(struct yab_outgoing *outgoing, enum yab_outgoing_state state);
 /* The state that was just entered has so long. */
@@ -111,6 +123,8 @@ int yab_outgoing_promise(struct yab_outgoing *outgoing, enum yab_record_state st
 			 size_t error_size);
 /* Puts @state into the journal, after the fact. */
 void yab_outgoing_note(struct yab_outgoing *outgoing, enum yab_record_state state);
+/* The same where only figures have changed, soon. */
+void yab_outgoing_note_figures(struct yab_outgoing *outgoing);
 /* Nothing of the destination's is committed, and nothing can be. */
 bool yab_outgoing_revocable(const struct yab_outgoing *outgoing);
 

@@ -48,8 +48,10 @@ int yab_outgoing_limit(struct yab_outgoings *outgoings, const char *name, uint64
 	LIST_FOREACH(outgoing, &outgoings->all, link) {
 		if (strcmp(outgoing->vm->name, name))
 			continue;
-		outgoing->options.bandwidth = bandwidth;
-		yab_outgoing_note(outgoing, outgoing->recorded);
+		if (outgoing->options.bandwidth != bandwidth) {
+			outgoing->options.bandwidth = bandwidth;
+			yab_outgoing_note_figures(outgoing);
+		}
 		/* Before Prepare it goes with that. */
 		return outgoing->prepared ? yab_outgoing_tell_limit(outgoing) : 0;
 	}

@@ -15,6 +15,8 @@
 
 /* More than any command line of ours: what is behind it is not looked at. */
 #define YAB_PROCESS_ARGUMENTS_MAX	(128 * 1024)
+/* PF_EXITING of the kernel's flags, see proc_pid_stat(5): set before its files are closed. */
+#define YAB_PROCESS_EXITING	0x4
 
 /* Up to @size - 1 bytes and a NUL. How many, or -1 with errno. */
 static ssize_t yab_process_read(const char *path, char *text, size_t size)
@@ -46,7 +48,20 @@ void yab_process_boot(char boot[YAB_PROCESS_BOOT_SIZE])
 	boot[strcspn(boot, "\n")] = '\0';
 }
 
-struct yab_process yab_process_of(pid_t pid)
+void yab_process_machine(char machine[YAB_PROCESS_MACHINE_SIZE])
+{
+	if (yab_process_read("/etc/machine-id", machine, YAB_PROCESS_MACHINE_SIZE) < 0)
+		machine[0] = '\0';
+	machine[strcspn(machine, "\n")] = '\0';
+	if (!machine[0])
+		snprintf(machine, YAB_PROCESS_MACHINE_SIZE, "-");
+}
+
+/*
+ * The process @pid and its flags as they are now; all zero, with errno, if there is none or it
+ * has ended.
+ */
+static struct yab_process yab_process_look(pid_t pid, unsigned int *flags)
 {
 	const struct yab_process none = { .pid = 0 };
 	struct yab_process process = { .pid = pid };
@@ -60,11 +75,24 @@ struct yab_process yab_process_of(pid_t pid)
 	/* The second field, the name in parentheses, may contain anything. */
 	end = strrchr(text, ')');
 	if (!end || sscanf(end + 1,
-			   " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-			   &state, &start) != 2 || state == 'Z' || state == 'X')
+			   " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+			   &state, flags, &start) != 3 || state == 'Z' || state == 'X')
 		return none;
 	process.start = start;
 	return process;
+}
+
+struct yab_process yab_process_of(pid_t pid)
+{
+	unsigned int flags;
+
+	return yab_process_look(pid, &flags);
+}
+
+/* For want of a descriptor or of memory nobody is dead. */
+static bool yab_process_is_hidden(const struct yab_process *process)
+{
+	return process->pid > 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);
 }
 
 bool yab_process_lives(const struct yab_process *process)
@@ -75,8 +103,19 @@ bool yab_process_lives(const struct yab_process *process)
 	now = yab_process_of(process->pid);
 	if (now.pid)
 		return now.start == process->start;
-	/* For want of a descriptor or of memory nobody is dead. */
-	return process->pid > 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);
+	return yab_process_is_hidden(process);
+}
+
+bool yab_process_ends(const struct yab_process *process)
+{
+	struct yab_process now;
+	unsigned int flags;
+
+	errno = 0;
+	now = yab_process_look(process->pid, &flags);
+	if (now.pid)
+		return now.start != process->start || flags & YAB_PROCESS_EXITING;
+	return process->pid > 0 && !yab_process_is_hidden(process);
 }
 
 int yab_process_open(const struct yab_process *process)

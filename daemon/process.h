@@ -20,12 +20,22 @@ struct yab_process {
 
 /* Empty where the kernel does not tell. */
 void yab_process_boot(char boot[YAB_PROCESS_BOOT_SIZE]);
+/* As /etc/machine-id has it: copies of a host are given another one. */
+#define YAB_PROCESS_MACHINE_SIZE	40
+
+/* "-" where there is none. */
+void yab_process_machine(char machine[YAB_PROCESS_MACHINE_SIZE]);
 /* The process @pid as it is now; all zero if there is none or it has ended. */
 struct yab_process yab_process_of(pid_t pid);
 /* A pidfd; -1 with errno, which is ESRCH where the process has ended. */
 int yab_process_open(const struct yab_process *process);
 /* Has it not ended? */
 bool yab_process_lives(const struct yab_process *process);
+/*
+ * Is it proved that it has begun to end, or has ended? The kernel takes its files and its other
+ * threads away only then; no instruction of a guest runs any more once they are gone.
+ */
+bool yab_process_ends(const struct yab_process *process);
 /* SIGKILL, and only to that process. 0, or -1 with errno. */
 int yab_process_kill(const struct yab_process *process);
 /*

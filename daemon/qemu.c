@@ -67,13 +67,21 @@ static void yab_qemu_event(const char *name, json_t *data, void *arg)
 static void yab_qemu_lost(const char *error, void *arg)
 {
 	struct yab_qemu *qemu = arg;
+	bool heard;
 
+	/*
+	 * A process that ends closes its files when nothing of it runs any more. Whoever closed
+	 * while it lives, QEMU or we, may have missed what it said next.
+	 */
+	heard = yab_qmp_was_heard(qemu->qmp) && yab_process_ends(&qemu->process);
 	yab_log_debug(qemu->vm, "%s", error);
 	qemu->ready = false;
 	qemu->closing = true;
 	yab_qmp_free(qemu->qmp);
 	qemu->qmp = NULL;
 	yab_qemu_retry(qemu);
+	if (!heard && qemu->ops->unheard)
+		qemu->ops->unheard(qemu->arg);
 }
 
 static const struct yab_qmp_ops yab_qemu_qmp_ops = {

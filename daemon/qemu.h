@@ -24,8 +24,13 @@ struct yab_qemu_ops {
 	void (*ready)(void *arg);
 	void (*event)(const char *name, json_t *data, void *arg);
 	/*
+	 * The monitor's connection was lost, and not because the process ends: what QEMU does
+	 * until ready() comes again nobody is told. May be NULL.
+	 */
+	void (*unheard)(void *arg);
+	/*
 	 * The process ended and was reaped; @why is one line. Every event that it had
-	 * written was reported before. The object is gone after this.
+	 * written was reported before, unless unheard() came. The object is gone after this.
 	 */
 	void (*exited)(const char *why, void *arg);
 };

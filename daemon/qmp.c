@@ -82,6 +82,7 @@ struct yab_qmp {
 	struct evbuffer *input;
 	json_int_t next_id;
 	int timeout_ms;
+	bool heard;		/* read to its end, which QEMU has made */
 	/*
 	 * Callbacks may free the client. While one runs the structure stays, with
 	 * nothing in it (doomed), and goes with the outermost yab_qmp_leave().
@@ -197,8 +198,14 @@ static void yab_qmp_writable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (qmp->state != YAB_QMP_LOST && yab_qmp_flush(qmp) < 0)
+	if (qmp->state == YAB_QMP_LOST || !yab_qmp_flush(qmp))
+		return;
+	/* What it has said before it closed counts. */
+	yab_qmp_enter(qmp);
+	yab_qmp_drain(qmp);
+	if (!qmp->doomed)
 		yab_qmp_lose(qmp, "QEMU's monitor closed");
+	yab_qmp_leave(qmp);
 }
 
 static int yab_qmp_send(struct yab_qmp *qmp, const char *command, json_t *arguments, int fd,
@@ -367,6 +374,13 @@ static void yab_qmp_lines(struct yab_qmp *qmp)
 		yab_qmp_lose(qmp, "QEMU's monitor sent a line that is too long");
 }
 
+/* QEMU has closed it: there is nothing left to read. */
+static void yab_qmp_closed(struct yab_qmp *qmp)
+{
+	qmp->heard = true;
+	yab_qmp_lose(qmp, "QEMU's monitor closed");
+}
+
 void yab_qmp_drain(struct yab_qmp *qmp)
 {
 	int got;
@@ -379,7 +393,7 @@ void yab_qmp_drain(struct yab_qmp *qmp)
 		if (got > 0)
 			yab_qmp_lines(qmp);
 		else
-			yab_qmp_lose(qmp, "QEMU's monitor closed");
+			yab_qmp_closed(qmp);
 	}
 	yab_qmp_leave(qmp);
 }
@@ -394,7 +408,7 @@ static void yab_qmp_readable(evutil_socket_t fd, short what, void *arg)
 	if (got > 0)
 		yab_qmp_lines(qmp);
 	else if (!got || (errno != EAGAIN && errno != EINTR))
-		yab_qmp_lose(qmp, "QEMU's monitor closed");
+		yab_qmp_closed(qmp);
 	yab_qmp_leave(qmp);
 }
 
@@ -514,6 +528,16 @@ void yab_qmp_free(struct yab_qmp *qmp)
 		qmp->doomed = true;
 	else
 		free(qmp);
+}
+
+bool yab_qmp_is_lost(const struct yab_qmp *qmp)
+{
+	return qmp->state == YAB_QMP_LOST;
+}
+
+bool yab_qmp_was_heard(const struct yab_qmp *qmp)
+{
+	return qmp->heard;
 }
 
 void yab_qmp_set_timeout(struct yab_qmp *qmp, int milliseconds)

@@ -5,6 +5,7 @@
 
 #include <event2/event.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define YAB_QMP_LINE_MAX	(1024 * 1024)
@@ -31,6 +32,13 @@ struct yab_qmp *yab_qmp_new(struct event_base *base, int fd, const char *vm,
 void yab_qmp_free(struct yab_qmp *qmp);
 /* Takes in what QEMU had still written; for a QEMU that has just ended. */
 void yab_qmp_drain(struct yab_qmp *qmp);
+/*
+ * From within a callback: the connection is lost, and with it perhaps what QEMU said of a call
+ * that has just failed.
+ */
+bool yab_qmp_is_lost(const struct yab_qmp *qmp);
+/* It was closed by QEMU, and everything that QEMU had written was handed on before. */
+bool yab_qmp_was_heard(const struct yab_qmp *qmp);
 /* For the calls from now on; 30 seconds by default. */
 void yab_qmp_set_timeout(struct yab_qmp *qmp, int milliseconds);
 

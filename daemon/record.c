@@ -18,6 +18,7 @@ static const char * const yab_record_names[YAB_RECORD_STATES] = {
 	[YAB_RECORD_COMMITTED] = "committed",
 	[YAB_RECORD_ARRIVED] = "arrived",
 	[YAB_RECORD_COMPLETE] = "complete",
+	[YAB_RECORD_GONE] = "gone",
 };
 
 #define YAB_RECORD_TO(state)	(1U << YAB_RECORD_##state)
@@ -39,6 +40,7 @@ static const unsigned int yab_record_allowed[YAB_RECORD_STATES] = {
 	[YAB_RECORD_ARRIVED] = YAB_RECORD_TO(ARRIVED) | YAB_RECORD_TO(NONE),
 	/* A file of its own, from its first moment to its last. */
 	[YAB_RECORD_COMPLETE] = YAB_RECORD_TO(COMPLETE) | YAB_RECORD_TO(NONE),
+	[YAB_RECORD_GONE] = YAB_RECORD_TO(GONE) | YAB_RECORD_TO(NONE),
 };
 
 const char *yab_record_state_name(enum yab_record_state state)
@@ -49,6 +51,11 @@ const char *yab_record_state_name(enum yab_record_state state)
 bool yab_record_may_enter(enum yab_record_state from, enum yab_record_state to)
 {
 	return yab_record_allowed[from] & 1U << to;
+}
+
+bool yab_record_is_session(enum yab_record_state state)
+{
+	return state == YAB_RECORD_COMPLETE || state == YAB_RECORD_GONE;
 }
 
 bool yab_record_is_empty(const struct yab_record *record)
@@ -230,7 +237,8 @@ int yab_record_parse(const char *text, size_t length, const char *boot,
 	    (migration && yab_record_parse_migration(migration, &record->migration) < 0))
 		goto out;
 	record->memory = (uint64_t)memory;
-	if (strcmp(written, boot)) {
+	/* Where nobody knows which start of the system it is, it is another one. */
+	if (!boot[0] || strcmp(written, boot)) {
 		/* Nor is one looked for: whoever has its arguments by now is somebody else. */
 		memset(&record->qemu, 0, sizeof(record->qemu));
 		record->migration.worker.pid = 0;

@@ -39,6 +39,7 @@ enum yab_record_state {
 	YAB_RECORD_COMMITTED,	/* destination: committed; QEMU may not have been told */
 	YAB_RECORD_ARRIVED,	/* destination: QEMU was told; pages may be missing */
 	YAB_RECORD_COMPLETE,	/* destination: they are not; kept for the source */
+	YAB_RECORD_GONE,	/* destination: the guest is no more; kept for the source */
 	YAB_RECORD_STATES,
 };
 
@@ -73,6 +74,8 @@ struct yab_record {
 
 const char *yab_record_state_name(enum yab_record_state state);
 bool yab_record_may_enter(enum yab_record_state from, enum yab_record_state to);
+/* The session has a file of its own, and the VM may be in another migration. */
+bool yab_record_is_session(enum yab_record_state state);
 /* There is nothing that the next supervisor needs to know. */
 bool yab_record_is_empty(const struct yab_record *record);
 

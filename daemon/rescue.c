@@ -68,21 +68,53 @@ int yab_rescue_resume(struct yab_supervisor *supervisor, const char *name,
 			 outgoing->options.destination.text, name, name);
 		return -1;
 	}
-	if (via)
-		yab_job_divert(outgoing->job, via->text);
 	yab_log_info(name, "resumed by hand%s%s", via ? " via " : "", via ? via->text : "");
+	/* What there is stays until whoever is there has shown that it is the destination. */
+	if (via && yab_outgoing_detour(outgoing, via) < 0) {
+		snprintf(error, error_size, "out of memory");
+		return -1;
+	}
 	/* A supervisor that found no memory to serve has none. */
-	if (outgoing->supply)
-		yab_supply_resume(outgoing->supply, via);
-	if (via || yab_outage_is_lost(&outgoing->outage, YAB_OUTAGE_CONTROL)) {
+	if (!via && outgoing->supply)
+		yab_supply_resume(outgoing->supply, NULL);
+	if (!via && yab_outage_is_lost(&outgoing->outage, YAB_OUTAGE_CONTROL)) {
 		snprintf(reason, sizeof(reason), "connecting to %s",
-			 via ? via->text : outgoing->options.destination.text);
-		yab_contact_retry(outgoing->contact, via);
+			 outgoing->options.destination.text);
+		yab_contact_retry(outgoing->contact, NULL);
 		yab_outage_lost(&outgoing->outage, YAB_OUTAGE_CONTROL, reason,
 				yab_contact_next_try_us(outgoing->contact));
 	}
 	outgoing->ops->progress(outgoing->arg);
 	return 0;
+}
+
+/* Those that may be nowhere but here. 0, or -1 with one line in @text. */
+static int yab_rescue_permit_outgoing(const struct yab_outgoing *outgoing, bool force, char *text,
+				      size_t text_size)
+{
+	const uint64_t present = yab_job_present(outgoing->job);
+	const struct yab_vm *vm = outgoing->vm;
+
+	if (force || present >= vm->pages)
+		return 0;
+	snprintf(text, text_size,
+		 "%llu of %llu pages of VM %s may be nowhere else than here (%.120s had the others when last heard of): give --force if nobody will ever want them",
+		 (unsigned long long)(vm->pages - present), (unsigned long long)vm->pages,
+		 vm->name, outgoing->options.destination.text);
+	return -1;
+}
+
+/* The same for those that have not come. */
+static int yab_rescue_permit_incoming(const struct yab_incoming *incoming, bool force, char *text,
+				      size_t text_size)
+{
+	if (force)
+		return 0;
+	snprintf(text, text_size,
+		 "%llu of %llu pages of VM %s are still to come: its guest is lost with this: give --force if its source will never come back",
+		 (unsigned long long)(incoming->pages - yab_job_present(incoming->job)),
+		 (unsigned long long)incoming->pages, incoming->name);
+	return -1;
 }
 
 static void yab_rescue_destroyed(const char *error, void *arg)
@@ -103,13 +135,8 @@ static int yab_rescue_abandon_outgoing(struct yab_outgoing *outgoing, bool force
 
 	if (!yab_rescue_applies(outgoing, text, text_size))
 		return -1;
-	if (!force && present < vm->pages) {
-		snprintf(text, text_size,
-			 "%llu of %llu pages of VM %s may be nowhere else than here (%.120s had the others when last heard of): give --force if nobody will ever want them",
-			 (unsigned long long)(vm->pages - present), (unsigned long long)vm->pages,
-			 vm->name, host);
+	if (yab_rescue_permit_outgoing(outgoing, force, text, text_size) < 0)
 		return -1;
-	}
 	snprintf(text, text_size,
 		 "abandoned VM %s: its QEMU ends here, and %llu of its %llu pages are lost unless %.120s has them; if it waits there for more, abandon it there, too",
 		 vm->name, (unsigned long long)(vm->pages - present),
@@ -140,6 +167,12 @@ static struct yab_incoming *yab_rescue_find_incoming(struct yab_incomings *incom
 	return found;
 }
 
+/* Committed, and a guest is here that waits for pages. */
+static bool yab_rescue_waits(const struct yab_incoming *incoming)
+{
+	return yab_incoming_is_committed(incoming) && incoming->step != YAB_INCOMING_COMPLETE;
+}
+
 /* The destination's side. As yab_rescue_abandon(), but 1: there is none. */
 static int yab_rescue_abandon_incoming(struct yab_incomings *incomings, const char *name,
 				       bool force, char *text, size_t text_size)
@@ -151,7 +184,7 @@ static int yab_rescue_abandon_incoming(struct yab_incomings *incomings, const ch
 
 	if (!incoming || incoming->step == YAB_INCOMING_GONE)
 		return 1;
-	if (incoming->step != YAB_INCOMING_PULLING) {
+	if (!yab_rescue_waits(incoming)) {
 		snprintf(text, text_size, incoming->step == YAB_INCOMING_COMPLETE ?
 			 "VM %s has all its pages here: there is nothing to abandon" :
 			 "VM %s has not been committed here: it is undone by itself when its source goes",
@@ -159,23 +192,37 @@ static int yab_rescue_abandon_incoming(struct yab_incomings *incomings, const ch
 		return -1;
 	}
 	missing = incoming->pages - yab_job_present(incoming->job);
-	if (!force) {
-		snprintf(text, text_size,
-			 "%llu of %llu pages of VM %s are still to come: its guest is lost with this: give --force if its source will never come back",
-			 (unsigned long long)missing, (unsigned long long)incoming->pages, name);
+	if (yab_rescue_permit_incoming(incoming, force, text, text_size) < 0)
 		return -1;
-	}
 	if (yab_region_fail(name, text, text_size) < 0)
 		return -1;
 	snprintf(text, text_size,
 		 "abandoned VM %s: the guest is lost, for %llu of its %llu pages never came; its QEMU ends",
 		 name, (unsigned long long)missing, (unsigned long long)incoming->pages);
 	yab_demand_kill(incoming->demand);
+	/* Where QEMU does not answer it is still ours. */
+	if (incoming->vm)
+		incoming->vm->hooks = NULL;
+	incoming->vm = NULL;
 	yab_incoming_forsake(incoming, text);
 	vm = yab_vms_find(incoming->supervisor->vms, name);
 	if (vm && yab_vm_destroy(vm, yab_rescue_destroyed, NULL, error, sizeof(error)) < 0)
 		yab_log_warn(name, "%s", error);
 	return 0;
+}
+
+int yab_rescue_permit(struct yab_supervisor *supervisor, const char *name, bool force,
+		      char *text, size_t text_size)
+{
+	struct yab_incoming *incoming = yab_rescue_find_incoming(supervisor->incomings, name);
+	struct yab_outgoing *outgoing = yab_rescue_find(supervisor, name);
+	char unused[YAB_WIRE_ERROR_MAX];
+
+	if (outgoing)
+		return yab_rescue_applies(outgoing, unused, sizeof(unused)) ?
+		       yab_rescue_permit_outgoing(outgoing, force, text, text_size) : 0;
+	return incoming && yab_rescue_waits(incoming) ?
+	       yab_rescue_permit_incoming(incoming, force, text, text_size) : 0;
 }
 
 int yab_rescue_abandon(struct yab_supervisor *supervisor, const char *name, bool force,

@@ -14,11 +14,18 @@
 
 /*
  * On the source: what is not connected is tried at once. With @via (may be NULL) all
- * connections go to that address of the destination from now on. 0, or -1 with one line in
- * @error.
+ * connections go to that address of the destination from now on, once whoever is there has
+ * shown that it is the destination. 0, or -1 with one line in @error.
  */
 int yab_rescue_resume(struct yab_supervisor *supervisor, const char *name,
 		      const struct yab_address *via, char *error, size_t error_size);
+/*
+ * On either side: whether its QEMU may be ended although there is a migration. 0, also where
+ * there is none that is committed, or -1 with the line that says which pages would be lost and
+ * that it takes @force.
+ */
+int yab_rescue_permit(struct yab_supervisor *supervisor, const char *name, bool force,
+		      char *text, size_t text_size);
 /*
  * On either side: its QEMU ends, the guest is never continued here, and what pages of it are
  * nowhere else are lost; that takes @force. 0 with one line in @text that says what was lost,

@@ -203,6 +203,14 @@ static void yab_vm_event(const char *name, json_t *data, void *arg)
 		yab_vm_enter(vm, YAB_VM_RUNNING);
 }
 
+static void yab_vm_unheard(void *arg)
+{
+	struct yab_vm *vm = arg;
+
+	if (vm->hooks && vm->hooks->unheard)
+		vm->hooks->unheard(vm->hooks_arg);
+}
+
 static void yab_vm_exited(const char *why, void *arg)
 {
 	char error[YAB_WIRE_ERROR_MAX + 320];
@@ -225,6 +233,7 @@ static void yab_vm_exited(const char *why, void *arg)
 static const struct yab_qemu_ops yab_vm_qemu_ops = {
 	.ready = yab_vm_ready,
 	.event = yab_vm_event,
+	.unheard = yab_vm_unheard,
 	.exited = yab_vm_exited,
 };
 

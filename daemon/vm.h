@@ -37,6 +37,8 @@ enum yab_vm_state {
 struct yab_vm_hooks {
 	void (*ready)(void *arg);	/* the monitor answers */
 	void (*event)(const char *name, json_t *data, void *arg);
+	/* The monitor does not answer any more: ready() comes again, or exited(). */
+	void (*unheard)(void *arg);
 	/* The VM is in state gone; the owner calls yab_vm_remove() when it is done. */
 	void (*exited)(const char *why, void *arg);
 };

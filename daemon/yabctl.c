@@ -447,7 +447,8 @@ static json_t *yabctl_request_resume(struct yabctl *ctl)
 	return json_pack("{s:s, s:s*}", "vm", ctl->operands[0], "via", ctl->via);
 }
 
-static json_t *yabctl_request_abandon(struct yabctl *ctl)
+/* What may lose memory: abandon and destroy. */
+static json_t *yabctl_request_force(struct yabctl *ctl)
 {
 	return json_pack("{s:s, s:b}", "vm", ctl->operands[0], "force", ctl->force);
 }
@@ -465,8 +466,8 @@ static const struct yabctl_command yabctl_commands[] = {
 	{ "jobinfo", 1, "jobinfo VM [--json] [--watch]", yabctl_request_vm, yabctl_show_job },
 	{ "resume", 1, "resume VM [--via ADDRESS[:PORT]]", yabctl_request_resume,
 	  yabctl_show_nothing },
-	{ "abandon", 1, "abandon VM [--force]", yabctl_request_abandon, yabctl_show_message },
-	{ "destroy", 1, "destroy VM", yabctl_request_vm, yabctl_show_nothing },
+	{ "abandon", 1, "abandon VM [--force]", yabctl_request_force, yabctl_show_message },
+	{ "destroy", 1, "destroy VM [--force]", yabctl_request_force, yabctl_show_nothing },
 	{ NULL, 0, NULL, NULL, NULL },
 };
 
@@ -490,7 +491,7 @@ static void yabctl_help(void)
 	       "  --json         for machines\n"
 	       "  --watch        follow the migration until it ends\n"
 	       "  --via ADDRESS  resume over this address of the destination, from now on\n"
-	       "  --force        abandon what is nowhere else\n"
+	       "  --force        abandon or destroy what is nowhere else\n"
 	       "  --version, --help\n"
 	       "\n"
 	       "DEST is a host that runs yabusamed and has a description of VM, too.\n",
@@ -768,8 +769,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "yabctl: --via goes with resume only: see yabctl --help\n");
 		return YABCTL_USAGE;
 	}
-	if (ctl.force && strcmp(command->name, "abandon")) {
-		fprintf(stderr, "yabctl: --force goes with abandon only: see yabctl --help\n");
+	if (ctl.force && strcmp(command->name, "abandon") && strcmp(command->name, "destroy")) {
+		fprintf(stderr,
+			"yabctl: --force goes with abandon and destroy only: see yabctl --help\n");
 		return YABCTL_USAGE;
 	}
 	if ((ctl.from || ctl.state) && strcmp(command->name, "start")) {

@@ -28,7 +28,7 @@ struct yab_child {
 struct yab_qemu {
 	struct event *end;
 	struct yab_qmp *qmp;
-	bool ready;
+	bool ready, ending;
 	const struct yab_qemu_ops *ops;
 	void *arg;
 };
@@ -241,6 +241,8 @@ static void fake_qemu_lost(const char *error, void *arg)
 	qemu->ready = false;
 	yab_qmp_free(qemu->qmp);
 	qemu->qmp = NULL;
+	if (!qemu->ending)
+		qemu->ops->unheard(qemu->arg);
 }
 
 static const struct yab_qmp_ops fake_qmp_ops = {
@@ -266,6 +268,7 @@ static void fake_qemu_ended(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	monitor_close(&fake_monitor);
+	qemu->ending = true;
 	if (qemu->qmp)
 		yab_qmp_drain(qemu->qmp);
 	if (qemu == fake_qemu)

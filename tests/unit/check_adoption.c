@@ -46,12 +46,21 @@ static pid_t bystander(const char *argument, int *hold)
 	return pid;
 }
 
+/* Whoever looks sees it, and when it is taken up it has ended. */
+static bool just_ended;
+
 static void until_ended(pid_t pid)
 {
 	siginfo_t info;
 
 	/* It stays a zombie. */
 	ck_assert(!waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT));
+}
+
+bool __wrap_yab_process_lives(const struct yab_process *process);
+bool __wrap_yab_process_lives(const struct yab_process *process)
+{
+	return just_ended || (process->pid && yab_process_of(process->pid).start == process->start);
 }
 
 /* --- processes --------------------------------------------------------------------- */
@@ -203,9 +212,10 @@ static const struct {
 	{ YAB_RECORD_ASKED, YAB_ADOPTION_ASK, YAB_ADOPTION_ASK },
 	{ YAB_RECORD_LEFT, YAB_ADOPTION_SERVE, YAB_ADOPTION_SERVE },
 	{ YAB_RECORD_ARRIVING, YAB_ADOPTION_UNDO, YAB_ADOPTION_UNDO },
-	{ YAB_RECORD_COMMITTED, YAB_ADOPTION_CONTINUE, YAB_ADOPTION_DISOWN },
-	{ YAB_RECORD_ARRIVED, YAB_ADOPTION_PULL, YAB_ADOPTION_DISOWN },
+	{ YAB_RECORD_COMMITTED, YAB_ADOPTION_CONTINUE, YAB_ADOPTION_MOURN },
+	{ YAB_RECORD_ARRIVED, YAB_ADOPTION_PULL, YAB_ADOPTION_MOURN },
 	{ YAB_RECORD_COMPLETE, YAB_ADOPTION_KEEP, YAB_ADOPTION_KEEP },
+	{ YAB_RECORD_GONE, YAB_ADOPTION_KEEP, YAB_ADOPTION_KEEP },
 };
 
 START_TEST(decide)
@@ -316,7 +326,7 @@ static unsigned int records(void)
 
 static const struct {
 	enum yab_record_state state;
-	bool disowned;
+	bool ours;
 } gone[] = {
 	{ YAB_RECORD_NONE, false },
 	{ YAB_RECORD_LEAVING, false },
@@ -325,20 +335,53 @@ static const struct {
 	{ YAB_RECORD_ARRIVED, true },
 };
 
-/* That nobody is killed is that we are still here. */
+/*
+ * That nobody is killed is that we are still here. A guest that is lost stays known as such,
+ * so that nothing becomes untrue of any session: those that were only arriving, too. Its name
+ * is free.
+ */
 START_TEST(ended_qemu)
 {
+	struct yab_record_migration other = {
+		.state = YAB_RECORD_ARRIVING, .token = OTHER, .route = OTHER, .instance = OTHER,
+		.peer = "h",
+	};
 	char was[YAB_TOKEN_TEXT_SIZE];
 
 	leave_record(gone[_i].state);
 	memcpy(was, supervisor.instance, sizeof(was));
+	for (int i = 0; i < 2; i++) {
+		yab_adopt_all(&supervisor);
+		ck_assert_str_eq(supervisor.instance, was);
+		ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
+		ck_assert_int_eq(!yab_incomings_find(supervisor.incomings, TOKEN), !gone[_i].ours);
+		ck_assert_int_eq(yab_journal_knows(supervisor.journal, TOKEN), gone[_i].ours);
+		ck_assert_uint_eq(records(), gone[_i].ours);
+		ck_assert_str_eq(supervisor.instance, was);
+	}
+	ck_assert_msg(!yab_journal_promise_migration(supervisor.journal, "vm1", 4096, &other, error,
+						     sizeof(error)), "%s", error);
+}
+END_TEST
+
+/* Each adoption has an end, and the VM's name is free then. */
+START_TEST(ended_meanwhile)
+{
+	struct yab_incoming *incoming;
+	struct yab_job *job;
+
+	leave_record(gone[_i].state);
+	just_ended = true;
 	yab_adopt_all(&supervisor);
-	ck_assert_int_eq(strcmp(supervisor.instance, was) != 0, gone[_i].disowned);
-	ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
-	ck_assert_ptr_null(yab_incomings_find(supervisor.incomings, TOKEN));
-	memcpy(was, supervisor.instance, sizeof(was));
-	ck_assert_uint_eq(records(), 0);
-	ck_assert_str_eq(supervisor.instance, was);
+	while (yab_vms_find(supervisor.vms, "vm1"))
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	just_ended = false;
+	incoming = yab_incomings_find(supervisor.incomings, TOKEN);
+	ck_assert_int_eq(!incoming, !gone[_i].ours);
+	job = yab_jobs_find(supervisor.jobs, "vm1");
+	/* Where pages are fetched the region has to tell. */
+	ck_assert_int_eq(job && yab_job_active(job), gone[_i].state == YAB_RECORD_ARRIVED);
+	ck_assert_uint_eq(records(), gone[_i].ours);
 }
 END_TEST
 
@@ -411,8 +454,10 @@ int main(void)
 	tcase_add_test(processes_case, memory);
 	tcase_add_loop_test(processes_case, decide, 0, YAB_RECORD_STATES);
 	suite_add_tcase(suite, processes_case);
+	tcase_set_timeout(adoption, 60);
 	tcase_add_checked_fixture(adoption, set_up, tear_down);
 	tcase_add_loop_test(adoption, ended_qemu, 0, sizeof(gone) / sizeof(*gone));
+	tcase_add_loop_test(adoption, ended_meanwhile, 0, sizeof(gone) / sizeof(*gone));
 	tcase_add_test(adoption, complete_session);
 	tcase_add_loop_test(adoption, plain_vm, 0, 2);
 	suite_add_tcase(suite, adoption);

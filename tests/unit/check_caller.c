@@ -129,6 +129,47 @@ START_TEST(tokens)
 }
 END_TEST
 
+/* A session that the journal knows and nobody took up: what became of it nobody knows. */
+START_TEST(not_taken_up)
+{
+	static const struct yab_record_migration migration = {
+		.state = YAB_RECORD_ARRIVING,
+		.token = "30313233343536373839616263646566",
+		.route = "30313233343536373839616263646566",
+		.instance = "30313233343536373839616263646566",
+	};
+	char folder[] = "/tmp/check_caller.XXXXXX", path[64], text[512];
+	struct yab_wire_header header;
+	int fd;
+
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	supervisor.journal = yab_journal_open(supervisor.base, folder, supervisor.instance, text,
+					      sizeof(text));
+	ck_assert_msg(supervisor.journal, "%s", text);
+	ck_assert(!yab_journal_promise_migration(supervisor.journal, "vm1", SCRIPT_PAGE, &migration,
+						 text, sizeof(text)));
+	fd = connect_source();
+	snprintf(text, sizeof(text),
+		 "{\"call\": \"attach\", \"token\": \"%s\", \"instance\": \"%s\"}",
+		 migration.token, supervisor.instance);
+	call(fd, text);
+	script_receive_header(fd, YAB_WIRE_CONTROL, 0, &header);
+	ck_assert_int_eq(header.type, YAB_WIRE_REPLY);
+	ck_assert_uint_lt(header.length, sizeof(text));
+	script_receive(fd, text, header.length);
+	text[header.length] = '\0';
+	ck_assert_msg(strstr(text, "restarted"), "%s", text);
+	close(fd);
+	script_settle(supervisor.base);
+	yab_journal_close(supervisor.journal);
+	snprintf(path, sizeof(path), "%s/vm1.json", folder);
+	ck_assert(!unlink(path));
+	snprintf(path, sizeof(path), "%s/instance", folder);
+	ck_assert(!unlink(path));
+	ck_assert(!rmdir(folder));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("caller");
@@ -138,6 +179,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, answer_or_end);
 	tcase_add_loop_test(tcase, tokens, 0, 4);
+	tcase_add_test(tcase, not_taken_up);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }

@@ -207,6 +207,13 @@ START_TEST(other_boot)
 	ck_assert_int_eq(again.qemu.process.pid, 0);
 	ck_assert_int_eq(again.migration.worker.pid, 0);
 	ck_assert_str_eq(again.qemu.monitor, "");
+	/* Where the kernel does not tell which start it is, it is never the same. */
+	ck_assert(!yab_record_parse(text, strlen(text), "c", &again, error, sizeof(error)));
+	ck_assert_int_ne(again.qemu.process.pid, 0);
+	free(text);
+	text = yab_record_print(&record, "");
+	ck_assert(!yab_record_parse(text, strlen(text), "", &again, error, sizeof(error)));
+	ck_assert_int_eq(again.qemu.process.pid, 0);
 	free(text);
 }
 END_TEST
@@ -330,26 +337,32 @@ START_TEST(life_of_a_record)
 }
 END_TEST
 
+static const enum yab_record_state session_states[] = { YAB_RECORD_COMPLETE, YAB_RECORD_GONE };
+
 START_TEST(sessions)
 {
-	const struct yab_record_migration complete = some_migration(YAB_RECORD_COMPLETE);
+	const struct yab_record_migration over = some_migration(session_states[_i]);
 	char was[YAB_TOKEN_TEXT_SIZE];
 	struct yab_record record;
 
 	ck_assert(!promise(YAB_RECORD_ARRIVING));
 	ck_assert(!promise(YAB_RECORD_COMMITTED));
 	note(YAB_RECORD_ARRIVED);
-	yab_journal_keep(journal, "vm1", 1 << 20, &complete);
+	yab_journal_keep(journal, "vm1", 1 << 20, &over);
 	ck_assert(!is_there("vm1.json"));
 	ck_assert(is_there(ROUTE ".session"));
 	start_again(was);
 	record = only();
-	ck_assert_int_eq(record.migration.state, YAB_RECORD_COMPLETE);
+	ck_assert_int_eq(record.migration.state, session_states[_i]);
 	ck_assert_str_eq(record.migration.token, TOKEN);
 	/* The VM may leave meanwhile. */
 	ck_assert(!promise(YAB_RECORD_LEAVING));
 	note(YAB_RECORD_NONE);
+	ck_assert(yab_journal_knows(journal, TOKEN));
+	ck_assert(!yab_journal_knows(journal, OTHER));
+	ck_assert(!yab_journal_knows(journal, NULL));
 	yab_journal_forget(journal, ROUTE);
+	ck_assert(!yab_journal_knows(journal, TOKEN));
 	ck_assert(!is_there(ROUTE ".session"));
 	ck_assert_uint_eq(only().memory, 0);
 	ck_assert_str_eq(instance, was);
@@ -374,6 +387,47 @@ START_TEST(instances)
 	ck_assert(!unlink(path));
 	start_again(was);
 	ck_assert_str_ne(instance, was);
+}
+END_TEST
+
+/* What a host has promised is not for its copy to keep, nor are its guests. */
+START_TEST(copied_host)
+{
+	char was[YAB_TOKEN_TEXT_SIZE], line[200], machine[YAB_PROCESS_MACHINE_SIZE];
+
+	ck_assert(!promise_qemu());
+	ck_assert(!promise(YAB_RECORD_LEAVING));
+	snprintf(line, sizeof(line), "%s 0123456789abcdef0123456789abcdef\n", instance);
+	put("instance", line);
+	start_again(was);
+	ck_assert_str_ne(instance, was);
+	ck_assert_uint_eq(only().memory, 0);
+	ck_assert(!is_there("vm1.json"));
+	ck_assert(is_there("vm1.json.aside"));
+	/* From now on it is this host's. */
+	ck_assert(!promise_qemu());
+	start_again(was);
+	ck_assert_str_eq(instance, was);
+	ck_assert_str_eq(only().vm, "vm1");
+	yab_process_machine(machine);
+	ck_assert(machine[0] && !strpbrk(machine, " \n"));
+}
+END_TEST
+
+static const char * const strange_instances[] = {
+	"", "\n", " \n", OTHER "\n", OTHER " \n", OTHER " x", OTHER "x y\n", "x " OTHER "\n",
+};
+
+START_TEST(strange_instance)
+{
+	char was[YAB_TOKEN_TEXT_SIZE];
+
+	ck_assert(!promise_qemu());
+	put("instance", strange_instances[_i]);
+	start_again(was);
+	ck_assert_str_ne(instance, was);
+	ck_assert_str_ne(instance, OTHER);
+	ck_assert_str_eq(only().vm, "vm1");
 }
 END_TEST
 
@@ -487,6 +541,64 @@ START_TEST(full_disk_at_the_start)
 }
 END_TEST
 
+/* What the disk has of the only VM. */
+static uint64_t bandwidth_on_disk(void)
+{
+	struct yab_record record;
+	char boot[YAB_PROCESS_BOOT_SIZE], path[200], text[4096];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/vm1.json", folder);
+	fd = open(path, O_RDONLY);
+	n = read(fd, text, sizeof(text));
+	close(fd);
+	ck_assert_int_gt(n, 0);
+	yab_process_boot(boot);
+	ck_assert(!yab_record_parse(text, (size_t)n, boot, &record, error, sizeof(error)));
+	return record.migration.bandwidth;
+}
+
+static void note_bandwidth(uint64_t bandwidth)
+{
+	struct yab_record_migration migration = some_migration(YAB_RECORD_LEAVING);
+
+	migration.bandwidth = bandwidth;
+	yab_journal_note_figures(journal, "vm1", 1 << 20, &migration);
+}
+
+/* Many are few writes, and the last one is among them. */
+START_TEST(figures)
+{
+	char was[YAB_TOKEN_TEXT_SIZE];
+
+	ck_assert(!promise(YAB_RECORD_LEAVING));
+	note_bandwidth(1);
+	ck_assert_uint_eq(bandwidth_on_disk(), 1);
+	for (uint64_t i = 2; i < 1000; i++) {
+		note_bandwidth(i);
+		ck_assert_uint_eq(bandwidth_on_disk(), 1);
+		ck_assert_uint_eq(only().migration.bandwidth, i);
+	}
+	switch (_i) {
+	case 0:
+		/* After a while. */
+		while (bandwidth_on_disk() == 1)
+			event_base_loop(base, EVLOOP_ONCE);
+		break;
+	case 1:
+		/* At the end. */
+		start_again(was);
+		break;
+	default:
+		/* With whatever else is written. */
+		ck_assert(!promise_qemu());
+		break;
+	}
+	ck_assert_uint_eq(bandwidth_on_disk(), 999);
+}
+END_TEST
+
 START_TEST(without_a_journal)
 {
 	struct yab_record *records;
@@ -497,6 +609,7 @@ START_TEST(without_a_journal)
 	ck_assert(!promise_qemu());
 	ck_assert(!promise(YAB_RECORD_LEAVING));
 	note(YAB_RECORD_NONE);
+	note_bandwidth(1);
 	yab_journal_note_exit(journal, "vm1");
 	yab_journal_forget(journal, ROUTE);
 	records = yab_journal_list(journal, &count);
@@ -517,12 +630,16 @@ int main(void)
 	suite_add_tcase(suite, records);
 	tcase_add_checked_fixture(files, set_up, tear_down);
 	tcase_add_test(files, life_of_a_record);
-	tcase_add_test(files, sessions);
+	tcase_add_loop_test(files, sessions, 0, 2);
 	tcase_add_test(files, instances);
+	tcase_add_test(files, copied_host);
+	tcase_add_loop_test(files, strange_instance, 0,
+			    sizeof(strange_instances) / sizeof(*strange_instances));
 	tcase_add_loop_test(files, set_aside, 0, sizeof(strange) / sizeof(*strange));
 	tcase_add_test(files, full_disk_before_a_promise);
 	tcase_add_test(files, full_disk_after_a_promise);
 	tcase_add_test(files, full_disk_at_the_start);
+	tcase_add_loop_test(files, figures, 0, 3);
 	tcase_add_test(files, without_a_journal);
 	suite_add_tcase(suite, files);
 	return script_run(suite);
