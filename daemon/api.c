@@ -257,6 +257,24 @@ static bool yab_api_sweep(struct yab_client *client, json_t *json, unsigned int 
 	return true;
 }
 
+static bool yab_client_is_own(const struct yab_client *client)
+{
+	return !client->who.uid || client->who.uid == geteuid();
+}
+
+/*
+ * Files that a request names are opened with the daemon's rights, which is root's: for a member
+ * of its group they would be a way to be root. False, and @client was told.
+ */
+static bool yab_client_may_name_files(struct yab_client *client)
+{
+	if (yab_client_is_own(client))
+		return true;
+	yab_client_refuse(client,
+			  "only root may save a VM to files, or start one from them: ask root");
+	return false;
+}
+
 /* From nothing, or lazily from files. */
 static void yab_api_start(struct yab_client *client, const char *vm, json_t *json)
 {
@@ -275,6 +293,8 @@ static void yab_api_start(struct yab_client *client, const char *vm, json_t *jso
 				  "an image is started with the device state that belongs to it, and not without: give both");
 		return;
 	}
+	if (options.image && !yab_client_may_name_files(client))
+		return;
 	if (!yab_api_sweep(client, json, &options.connections, &options.bandwidth))
 		return;
 	request = yab_api_request_new(client, vm);
@@ -301,6 +321,8 @@ static void yab_api_save(struct yab_client *client, const char *vm, json_t *json
 		yab_client_refuse(client, "a VM is saved to two files: image and device state");
 		return;
 	}
+	if (!yab_client_may_name_files(client))
+		return;
 	request = yab_api_request_new(client, vm);
 	if (request && yab_save_begin(client->api->supervisor, vm, image, state, yab_api_done,
 				      request, error, sizeof(error)) < 0)
@@ -560,7 +582,7 @@ static bool yab_api_is_member(int fd, const struct ucred *who, gid_t group)
 static const char *yab_api_objection(const struct yab_client *client, int fd)
 {
 	const struct yab_api *api = client->api;
-	const bool own = !client->who.uid || client->who.uid == geteuid();
+	const bool own = yab_client_is_own(client);
 
 	if (!own && !yab_api_is_member(fd, &client->who, api->supervisor->group))
 		return "only root and the members of yabusamed's --group may use this";

@@ -19,6 +19,8 @@
 #include "script.h"
 
 #define STRANGER	65534
+#define SAVE	"{\"command\": \"save\", \"vm\": \"nosuch\", \"image\": \"/a\", \"state\": \"/b\"}\n"
+#define RESTORE	"{\"command\": \"start\", \"vm\": \"nosuch\", \"image\": \"/a\", \"state\": \"/b\"}\n"
 #define REQUEST		"{\"command\": \"jobinfo\", \"vm\": \"nosuch\"}\n"
 
 static struct yab_supervisor supervisor;
@@ -111,8 +113,9 @@ START_TEST(client_that_does_not_read)
 }
 END_TEST
 
-/* As another user, with @groups: what the one line says that comes. */
-static void ask_as(uid_t uid, size_t count, const gid_t *groups, const char *want)
+/* As another user, with @groups: what the one line says that comes for @request. */
+static void ask_as(uid_t uid, size_t count, const gid_t *groups, const char *request,
+		   const char *want)
 {
 	int status;
 	pid_t child = fork();
@@ -128,7 +131,7 @@ static void ask_as(uid_t uid, size_t count, const gid_t *groups, const char *wan
 		fd = socket(AF_UNIX, SOCK_STREAM, 0);
 		if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 			_exit(3);
-		if (write(fd, REQUEST, strlen(REQUEST)) < 0)
+		if (write(fd, request, strlen(request)) < 0)
 			_exit(4);
 		stream = fdopen(fd, "r");
 		if (!stream || !fgets(line, sizeof(line), stream) || !strstr(line, want))
@@ -153,17 +156,22 @@ START_TEST(peers)
 	ck_assert_uint_eq(st.st_mode & 0777, 0600);
 	/* If its permissions were ever opened by hand. */
 	ck_assert_int_eq(chmod(address.sun_path, 0666), 0);
-	ask_as(STRANGER, 1, &group, "only root and the members");
+	ask_as(STRANGER, 1, &group, REQUEST, "only root and the members");
 	close_api();
 
 	open_api(group);
 	ck_assert_int_eq(stat(address.sun_path, &st), 0);
 	ck_assert_uint_eq(st.st_mode & 0777, 0660);
 	ck_assert_uint_eq(st.st_gid, group);
-	ask_as(STRANGER, 1, &group, "had no migration");
-	ask_as(0, 0, NULL, "had no migration");
+	ask_as(STRANGER, 1, &group, REQUEST, "had no migration");
+	ask_as(0, 0, NULL, REQUEST, "had no migration");
+	/* What the daemon would open with its own rights. */
+	ask_as(STRANGER, 1, &group, SAVE, "only root may save");
+	ask_as(0, 0, NULL, SAVE, "no VM nosuch");
+	ask_as(STRANGER, 1, &group, RESTORE, "only root may save");
+	ask_as(0, 0, NULL, RESTORE, "nosuch");
 	ck_assert_int_eq(chmod(address.sun_path, 0666), 0);
-	ask_as(STRANGER, 0, NULL, "only root and the members");
+	ask_as(STRANGER, 0, NULL, REQUEST, "only root and the members");
 	close_api();
 }
 END_TEST
