@@ -375,7 +375,7 @@ static int yab_supply_spawn(struct yab_supply *supply, char *error, size_t error
 	supply->ops->worker(pid, supply->arg);
 	if (yab_channel_send(supply->worker,
 			     yab_worker_start_message("source", supply->vm, supply->pages,
-						      supply->codec, NULL, true),
+						      supply->codec, NULL, true, false),
 			     &supply->memory_fd, 1) < 0 ||
 	    (supply->serving && yab_supply_serve(supply) < 0)) {
 		snprintf(error, error_size, "cannot tell the source's page worker what to do: %s",

@@ -30,6 +30,7 @@ struct yabctl {
 	long bandwidth;		/* bytes a second for the sweep; 0: no limit */
 	long connections;	/* for the sweep */
 	const char *codec;	/* by which it is compressed, or "none" */
+	bool verify;
 	bool json;
 	bool paused;
 	bool watch;
@@ -279,6 +280,15 @@ static void yabctl_table(json_t *job)
 			 yabctl_bytes(yabctl_number(statistics, "packed_bytes"), a, sizeof(a)));
 		yabctl_row("compressed pages", line);
 	}
+	if (yabctl_number(statistics, "verified_chunks") ||
+	    yabctl_number(statistics, "unverifiable_chunks") ||
+	    yabctl_number(statistics, "different_chunks")) {
+		snprintf(line, sizeof(line), "%lld, %lld could not be, %lld differ",
+			 (long long)yabctl_number(statistics, "verified_chunks"),
+			 (long long)yabctl_number(statistics, "unverifiable_chunks"),
+			 (long long)yabctl_number(statistics, "different_chunks"));
+		yabctl_row("chunks verified", line);
+	}
 	yabctl_row("total time", yabctl_time(yabctl_number(job, "total_us"), a, sizeof(a)));
 }
 
@@ -395,10 +405,10 @@ static json_t *yabctl_request_list(struct yabctl *ctl)
 
 static json_t *yabctl_request_migrate(struct yabctl *ctl)
 {
-	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I}", "codec", ctl->codec, "vm",
+	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:b}", "codec", ctl->codec, "vm",
 			 ctl->operands[0], "destination", ctl->operands[1], "paused", ctl->paused,
 			 "connections", (json_int_t)ctl->connections, "bandwidth",
-			 (json_int_t)ctl->bandwidth);
+			 (json_int_t)ctl->bandwidth, "verify", ctl->verify);
 }
 
 static json_t *yabctl_request_bandwidth(struct yabctl *ctl)
@@ -424,7 +434,7 @@ static json_t *yabctl_request_abandon(struct yabctl *ctl)
 static const struct yabctl_command yabctl_commands[] = {
 	{ "start", 1, "start VM", yabctl_request_vm, yabctl_show_nothing },
 	{ "migrate", 2,
-	  "migrate VM DEST[:PORT] [--postcopy] [--postcopy-bandwidth MIB] [--connections N] [--compress CODEC] [--paused] [--json]",
+	  "migrate VM DEST[:PORT] [--postcopy] [--postcopy-bandwidth MIB] [--connections N] [--compress CODEC] [--verify] [--paused] [--json]",
 	  yabctl_request_migrate, yabctl_show_job },
 	{ "bandwidth", 2, "bandwidth VM MIB", yabctl_request_bandwidth, yabctl_show_nothing },
 	{ "list", 0, "list [--json]", yabctl_request_list, yabctl_show_list },
@@ -450,6 +460,7 @@ static void yabctl_help(void)
 	       "  --connections N  connections for them, 1 to %d (1)\n"
 	       "  --compress CODEC  lz4 or zstd for these pages, where that makes them come sooner\n"
 	       "                 (none)\n"
+	       "  --verify       compare the memory of both hosts before the source's is given up\n"
 	       "  --paused       leave the guest paused on the destination\n"
 	       "  --json         for machines\n"
 	       "  --watch        follow the migration until it ends\n"
@@ -605,8 +616,8 @@ static int yabctl_run(struct yabctl *ctl, const struct yabctl_command *command)
 static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 {
 	enum {
-		SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, PAUSED, JSON, WATCH, VIA,
-		FORCE, VERSION, HELP,
+		SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, VERIFY, PAUSED, JSON,
+		WATCH, VIA, FORCE, VERSION, HELP,
 	};
 	static const struct option options[] = {
 		{ "socket", required_argument, NULL, SOCKET },
@@ -614,6 +625,7 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 		{ "postcopy-bandwidth", required_argument, NULL, BANDWIDTH },
 		{ "connections", required_argument, NULL, CONNECTIONS },
 		{ "compress", required_argument, NULL, COMPRESS },
+		{ "verify", no_argument, NULL, VERIFY },
 		{ "paused", no_argument, NULL, PAUSED },
 		{ "json", no_argument, NULL, JSON },
 		{ "watch", no_argument, NULL, WATCH },
@@ -660,6 +672,9 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 				return YABCTL_USAGE;
 			}
 			ctl->codec = optarg;
+			break;
+		case VERIFY:
+			ctl->verify = true;
 			break;
 		case PAUSED:
 			ctl->paused = true;

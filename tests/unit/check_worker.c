@@ -758,7 +758,8 @@ static void send_start(struct worker *worker, const char *side, int fd)
 {
 	ck_assert_int_eq(yab_channel_send(worker->channel,
 					  yab_worker_start_message(side, "test", PAGES,
-								   YAB_CODEC_NONE, NULL, true),
+								   YAB_CODEC_NONE, NULL, true,
+								   false),
 					  &fd, 1),
 			 0);
 }
