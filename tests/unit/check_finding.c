@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What is made of figures that the other host has said. */
+#include <stdio.h>
 #include <string.h>
 
 #include "../../daemon/finding.h"
+#include "../../daemon/outgoing_state.h"
 #include "../../daemon/wire.h"
 #include "script.h"
 
@@ -95,6 +97,76 @@ START_TEST(nonsense)
 }
 END_TEST
 
+/* --- what the source does with it ------------------------------------------------------- */
+
+static char ended[512];
+
+static void on_ended(const char *error, void *arg)
+{
+	ck_assert_ptr_nonnull(error);
+	ck_assert_ptr_null(arg);
+	snprintf(ended, sizeof(ended), "%s", error);
+}
+
+static const struct yab_outgoing_ops outgoing_ops = { .ended = on_ended };
+
+static const struct {
+	json_int_t verified, unverifiable, different;
+	bool asked, confirmed;
+	json_int_t unknown;	/* chunks, in the job's figures */
+} verdicts[] = {
+	{ 0, 0, 0, false, true, 0 },
+	{ CHUNKS, 0, 0, true, true, 0 },
+	{ CHUNKS - 5, 5, 0, true, true, 5 },
+	/* Restarted meanwhile: the destination, which knows nothing of it, or the source. */
+	{ 0, 0, 0, true, true, CHUNKS },
+	{ CHUNKS - 1, 0, 1, false, false, 0 },
+	{ CHUNKS - 1, 0, 1, true, false, 0 },
+	{ 0, CHUNKS - 1, 1, true, false, CHUNKS - 1 },
+};
+
+START_TEST(source_lets_go_or_not)
+{
+	const bool confirmed = verdicts[_i].confirmed;
+	struct yab_security security = { .plain = true };
+	struct event_base *base = script_base();
+	struct yab_jobs *jobs = yab_jobs_new();
+	struct yab_vm vm = { .name = "vm1", .pages = PAGES, .state = YAB_VM_OUTGOING };
+	struct yab_outgoing outgoing = {
+		.vm = &vm,
+		.state = YAB_OUTGOING_PULLING,
+		.options.destination.text = "host2",
+		.options.verify = verdicts[_i].asked,
+		.ops = &outgoing_ops,
+	};
+	json_t *json = statistics(verdicts[_i].verified, verdicts[_i].unverifiable,
+				  verdicts[_i].different), *job;
+
+	outgoing.deadline = evtimer_new(base, NULL, NULL);
+	outgoing.contact = yab_contact_new(base, NULL, &outgoing.options.destination, &security,
+					   NULL, NULL);
+	ck_assert_ptr_nonnull(outgoing.contact);
+	outgoing.job = yab_job_start(jobs, "vm1", YAB_JOB_OUTGOING, "host2", PAGES);
+	yab_job_statistics(outgoing.job, YAB_JOB_DESTINATION, json);
+	ck_assert_int_eq(yab_outgoing_verified(&outgoing, json), confirmed);
+	ck_assert_int_eq(yab_job_active(outgoing.job), confirmed);
+	ck_assert_int_eq(outgoing.state, confirmed ? YAB_OUTGOING_PULLING : YAB_OUTGOING_STRANDED);
+	ck_assert_int_eq(vm.state, confirmed ? YAB_VM_OUTGOING : YAB_VM_PAUSED);
+	if (!confirmed)
+		ck_assert_str_eq(ended, "verify: 1 of 100 chunks of 512 pages differ, first at page 4096 on host2, where the guest runs: its memory stays here until 'yabctl abandon vm1'");
+	job = yab_job_json(outgoing.job);
+	ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(job, "destination"),
+							    "unverifiable_chunks")),
+			 verdicts[_i].unknown);
+	json_decref(job);
+	json_decref(json);
+	yab_contact_free(outgoing.contact);
+	event_free(outgoing.deadline);
+	yab_jobs_free(jobs);
+	event_base_free(base);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("finding");
@@ -105,6 +177,7 @@ int main(void)
 	tcase_add_loop_test(tcase, some_differ, 0, 2);
 	tcase_add_loop_test(tcase, nothing_was_compared, 0, 2);
 	tcase_add_loop_test(tcase, nonsense, 0, 5);
+	tcase_add_loop_test(tcase, source_lets_go_or_not, 0, 7);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }
