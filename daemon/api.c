@@ -334,6 +334,7 @@ static void yab_api_migrate(struct yab_client *client, const char *vm, json_t *j
 	const char *destination = json_string_value(json_object_get(json, "destination"));
 	struct yab_outgoing_options options = {
 		.paused = json_is_true(json_object_get(json, "paused")),
+		.verify = json_is_true(json_object_get(json, "verify")),
 	};
 	const char *codec = json_string_value(json_object_get(json, "codec"));
 	struct yab_api_request *request;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checksum.h"
 #include "child.h"
 #include "clock.h"
 #include "log.h"
@@ -58,6 +59,7 @@ struct yab_demand {
 	const char *policy;
 	enum yab_codec_kind codec;	/* of the source's packs */
 	json_t *hints;			/* NULL: none yet */
+	int checksums_fd;		/* for every worker (checksum.h); -1: none */
 
 	struct yab_statistics statistics;
 };
@@ -204,7 +206,8 @@ static void yab_demand_tell_hints(struct yab_demand *demand)
 /* 0, or -1 with errno: then there may be a child. */
 static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_fd)
 {
-	const int fds[] = { memory_fd, pager_fd };
+	const int fds[] = { memory_fd, pager_fd, demand->checksums_fd };
+	const bool verify = demand->checksums_fd >= 0;
 	pid_t pid;
 
 	pid = yab_worker_spawn(demand->base, yab_demand_message, demand, &demand->worker);
@@ -223,8 +226,8 @@ static int yab_demand_spawn(struct yab_demand *demand, int memory_fd, int pager_
 	if (yab_channel_send(demand->worker,
 			     yab_worker_start_message("destination", demand->vm, demand->pages,
 						      demand->codec, demand->policy,
-						      demand->sweeps),
-			     fds, 2) < 0)
+						      demand->sweeps, verify),
+			     fds, verify ? 3 : 2) < 0)
 		return -1;
 	yab_demand_tell_hints(demand);
 	if (!demand->bandwidth)
@@ -297,13 +300,14 @@ static struct yab_demand *yab_demand_alloc(struct event_base *base, const char *
 	demand->arg = arg;
 	demand->state = YAB_DEMAND_WORKING;
 	demand->codec = codec;
+	demand->checksums_fd = -1;
 	demand->retry_ms = YAB_DEMAND_RETRY_MIN_MS;
 	snprintf(demand->vm, sizeof(demand->vm), "%s", vm);
 	return demand;
 }
 
 struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint64_t size,
-				  const char *policy, enum yab_codec_kind codec,
+				  const char *policy, enum yab_codec_kind codec, bool verify,
 				  const struct yab_demand_ops *ops, void *arg, int *memory_fd,
 				  char *error, size_t error_size)
 {
@@ -313,6 +317,15 @@ struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint6
 	if (!demand) {
 		snprintf(error, error_size, "out of memory");
 		return NULL;
+	}
+	*memory_fd = -1;
+	if (verify)
+		demand->checksums_fd = yab_checksums_make(vm, demand->pages);
+	if (verify && demand->checksums_fd < 0) {
+		snprintf(error, error_size,
+			 "no memory for the checksums of VM %s (%s): free some, or migrate without --verify",
+			 vm, strerror(errno));
+		goto err_demand;
 	}
 	*memory_fd = yab_region_memory(vm, size);
 	if (*memory_fd < 0) {
@@ -367,6 +380,8 @@ void yab_demand_free(struct yab_demand *demand, bool goes_on)
 	yab_demand_drop_worker(demand, goes_on && demand->state == YAB_DEMAND_WORKING);
 	yab_statistics_release(&demand->statistics);
 	json_decref(demand->hints);
+	if (demand->checksums_fd >= 0)
+		close(demand->checksums_fd);
 	event_free(demand->restart);
 	free(demand);
 }

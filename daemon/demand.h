@@ -57,16 +57,17 @@ struct yab_demand_ops {
 
 /*
  * Makes memory and region NAME and starts the worker. *memory_fd becomes the memory file,
- * which is the caller's. @policy (policy.h) is borrowed; NULL is the default. NULL with one
- * line in @error.
+ * which is the caller's. @policy (policy.h) is borrowed; NULL is the default. With @verify all
+ * pages are compared with the source's before complete(). NULL with one line in @error.
  */
 struct yab_demand *yab_demand_new(struct event_base *base, const char *vm, uint64_t size,
-				  const char *policy, enum yab_codec_kind codec,
+				  const char *policy, enum yab_codec_kind codec, bool verify,
 				  const struct yab_demand_ops *ops, void *arg, int *memory_fd,
 				  char *error, size_t error_size);
 /*
  * Goes on where another supervisor has ended: its @worker (pid 0: not known) is killed, and
- * another one attaches to the region after yab_demand_persist(). NULL without memory.
+ * another one attaches to the region after yab_demand_persist(). The checksums went with that
+ * supervisor: nothing is compared. NULL without memory.
  */
 struct yab_demand *yab_demand_adopt(struct event_base *base, const char *vm, uint64_t size,
 				    const char *policy, enum yab_codec_kind codec,

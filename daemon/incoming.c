@@ -75,32 +75,6 @@ static void yab_incoming_demand_ended(void *arg)
 		yab_incoming_undone(incoming);
 }
 
-/*
- * The worker keeps its connections until the source has closed them: their end is no loss
- * to anybody then.
- */
-void yab_incoming_completed(struct yab_incoming *incoming)
-{
-	json_t *event;
-
-	if (!incoming->complete || (incoming->step != YAB_INCOMING_PULLING &&
-				    incoming->step != YAB_INCOMING_COMPLETE))
-		return;
-	if (incoming->step == YAB_INCOMING_PULLING) {
-		yab_incoming_enter(incoming, YAB_INCOMING_COMPLETE);
-		yab_outage_end(&incoming->outage);
-		yab_job_end(incoming->job, NULL);
-		incoming->job = NULL;
-		yab_incoming_note(incoming, YAB_RECORD_COMPLETE);
-		yab_log_info(incoming->name, "has all its pages here");
-	}
-	event = json_pack("{s:s, s:O?, s:I, s:O?}", "event", "complete",
-			  "present", json_object_get(incoming->statistics, "present"),
-			  "pages", (json_int_t)incoming->pages,
-			  "statistics", incoming->statistics);
-	yab_incoming_event(incoming, event);
-}
-
 static void yab_incoming_statistics(json_t *statistics, void *arg)
 {
 	struct yab_incoming *incoming = arg;
@@ -193,10 +167,11 @@ static void yab_incoming_waiting(json_t *results, const char *error, void *arg)
 	yab_incoming_enter(incoming, YAB_INCOMING_PREPARED);
 	yab_incoming_arm(incoming, YAB_INCOMING_STALL_SECONDS * 1000);
 	yab_token_print(incoming->route, route);
-	cookie = json_pack("{s:s, s:s, s:s, s:s, s:s*, s:i}", "token", incoming->token_text,
+	cookie = json_pack("{s:s, s:s, s:s, s:s, s:s*, s:i, s:b}", "token", incoming->token_text,
 			   "route", route, "instance", incoming->supervisor->instance, "codec",
 			   yab_codec_name(incoming->codec), "session",
-			   yab_log_session_of(incoming->name), "hints", YAB_HINTS_MAX);
+			   yab_log_session_of(incoming->name), "hints", YAB_HINTS_MAX,
+			   "verify", incoming->verify);
 	yab_caller_reply(incoming->caller, json_pack("{s:s, s:o}", "reply", "prepare", "cookie",
 						     cookie));
 }
@@ -324,8 +299,9 @@ static int yab_incoming_start(struct yab_incoming *incoming, char *error, size_t
 
 	incoming->demand = yab_demand_new(incoming->supervisor->base, vm->name,
 					  vm->description->memory, incoming->supervisor->policy,
-					  incoming->codec, &yab_incoming_demand_ops, incoming,
-					  &memory_fd, error, error_size);
+					  incoming->codec, incoming->verify,
+					  &yab_incoming_demand_ops, incoming, &memory_fd, error,
+					  error_size);
 	if (!incoming->demand)
 		return -1;
 	snprintf(path, sizeof(path), "%s/%s", YAB_REGION_FOLDER, vm->name);
@@ -456,6 +432,7 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 		goto err_incoming;
 	yab_token_print(incoming->token, incoming->token_text);
 	incoming->codec = yab_codec_choose(json_object_get(cookie, "codecs"));
+	incoming->verify = json_is_true(json_object_get(cookie, "verify"));
 	snprintf(incoming->peer, sizeof(incoming->peer), "%s", yab_caller_name(caller));
 	incoming->job = yab_job_start(supervisor->jobs, incoming->name, YAB_JOB_INCOMING,
 				      incoming->peer, incoming->pages);

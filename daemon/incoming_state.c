@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "finding.h"
 
 #define YAB_INCOMING_TO(step)	(1U << YAB_INCOMING_##step)
 
@@ -190,6 +191,37 @@ void yab_incoming_event(struct yab_incoming *incoming, json_t *event)
 		yab_caller_event(incoming->caller, event);
 	else
 		json_decref(event);
+}
+
+/*
+ * The worker keeps its connections until the source has closed them: their end is no loss
+ * to anybody then.
+ */
+void yab_incoming_completed(struct yab_incoming *incoming)
+{
+	struct yab_finding finding;
+	char text[256];
+	json_t *event;
+
+	if (!incoming->complete || (incoming->step != YAB_INCOMING_PULLING &&
+				    incoming->step != YAB_INCOMING_COMPLETE))
+		return;
+	if (incoming->step == YAB_INCOMING_PULLING) {
+		yab_incoming_enter(incoming, YAB_INCOMING_COMPLETE);
+		yab_outage_end(&incoming->outage);
+		yab_finding_read(incoming->statistics, incoming->pages, &finding);
+		if (yab_finding_tell(&finding, text, sizeof(text)))
+			yab_log_warn(incoming->name, "%s", text);
+		yab_job_end(incoming->job, finding.different ? text : NULL);
+		incoming->job = NULL;
+		yab_incoming_note(incoming, YAB_RECORD_COMPLETE);
+		yab_log_info(incoming->name, "has all its pages here");
+	}
+	event = json_pack("{s:s, s:O?, s:I, s:O?}", "event", "complete",
+			  "present", json_object_get(incoming->statistics, "present"),
+			  "pages", (json_int_t)incoming->pages,
+			  "statistics", incoming->statistics);
+	yab_incoming_event(incoming, event);
 }
 
 void yab_incoming_forsake(struct yab_incoming *incoming, const char *error)

@@ -48,6 +48,7 @@ struct yab_incoming {
 	uint64_t memory;		/* bytes */
 	uint64_t pages;
 	enum yab_codec_kind codec;	/* of the packs that may come */
+	bool verify;			/* pages are compared with the source's at the end */
 	struct yab_caller *caller;	/* NULL while there is no control connection */
 	struct event *deadline;
 	struct yab_vm *vm;		/* ours until the commit, then NULL */

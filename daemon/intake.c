@@ -21,6 +21,7 @@ static const bool yab_intake_moves[YAB_INTAKE_STATES][YAB_INTAKE_STATES] = {
 		[YAB_INTAKE_PAYLOAD] = true,
 		[YAB_INTAKE_PACK] = true,
 		[YAB_INTAKE_ZERO] = true,
+		[YAB_INTAKE_SUMS] = true,
 		[YAB_INTAKE_TEXT] = true,
 		[YAB_INTAKE_CLOSED] = true,
 	},
@@ -33,6 +34,10 @@ static const bool yab_intake_moves[YAB_INTAKE_STATES][YAB_INTAKE_STATES] = {
 		[YAB_INTAKE_CLOSED] = true,
 	},
 	[YAB_INTAKE_ZERO] = {
+		[YAB_INTAKE_HEADER] = true,
+		[YAB_INTAKE_CLOSED] = true,
+	},
+	[YAB_INTAKE_SUMS] = {
 		[YAB_INTAKE_HEADER] = true,
 		[YAB_INTAKE_CLOSED] = true,
 	},
@@ -67,6 +72,11 @@ void yab_intake_unpack(struct yab_intake *intake, struct yab_codec *codec, uint8
 {
 	intake->codec = codec;
 	intake->pack = pack;
+}
+
+void yab_intake_verify(struct yab_intake *intake, struct yab_verification *verification)
+{
+	intake->verification = verification;
 }
 
 int yab_intake_open(struct yab_intake *intake, struct event_base *base, int fd, SSL *ssl,
@@ -149,7 +159,7 @@ static void yab_intake_note_asked(struct yab_intake *intake, unsigned int first)
 		const struct yab_request *request =
 			&intake->requests.ring[place % YAB_REQUESTS_MAX];
 
-		if (!request->is_survey)
+		if (request->type == YAB_WIRE_REQUEST)
 			yab_touches_asked(&intake->store->touches, request->page, request->count);
 	}
 }
@@ -233,6 +243,7 @@ static void yab_intake_take_header(struct yab_intake *intake)
 		return;
 	case YAB_WIRE_REQUEST:
 	case YAB_WIRE_SURVEY:
+	case YAB_WIRE_SUM:
 		yab_intake_reject(intake, "source asks for pages");
 		return;
 	}
@@ -240,7 +251,7 @@ static void yab_intake_take_header(struct yab_intake *intake)
 		yab_intake_reject(intake, "source sent pages that were not asked for next");
 		return;
 	}
-	if (frame->type != YAB_WIRE_SURVEYED)
+	if (frame->type != YAB_WIRE_SURVEYED && frame->type != YAB_WIRE_SUMMED)
 		yab_touches_answered(&intake->store->touches, frame->page, frame->count);
 	switch (frame->type) {
 	case YAB_WIRE_PAGES:
@@ -256,6 +267,9 @@ static void yab_intake_take_header(struct yab_intake *intake)
 	case YAB_WIRE_ZERO:
 		yab_intake_move(intake, YAB_INTAKE_ZERO);
 		yab_intake_take_zero(intake);
+		break;
+	case YAB_WIRE_SUMMED:
+		yab_intake_move(intake, YAB_INTAKE_SUMS);
 		break;
 	case YAB_WIRE_SURVEYED:
 		yab_requests_answer(&intake->requests, frame);
@@ -310,6 +324,19 @@ static bool yab_intake_take_pack(struct yab_intake *intake, size_t size)
 	return true;
 }
 
+/* The next @size bytes of a SUMMED frame are there. */
+static void yab_intake_take_sums(struct yab_intake *intake, size_t size)
+{
+	const struct yab_wire_header *frame = &intake->frame;
+
+	intake->received += size;
+	if (intake->received < frame->length)
+		return;
+	yab_requests_answer(&intake->requests, frame);
+	yab_verification_take(intake->verification, frame, intake->sums);
+	yab_intake_move(intake, YAB_INTAKE_HEADER);
+}
+
 /* The next @size bytes of a PAGES frame are in the buffer. False if that lost us. */
 static bool yab_intake_take_payload(struct yab_intake *intake, size_t size)
 {
@@ -324,6 +351,20 @@ static bool yab_intake_take_payload(struct yab_intake *intake, size_t size)
 	yab_intake_answered(intake, yab_requests_answer(&intake->requests, frame));
 	yab_intake_move(intake, YAB_INTAKE_HEADER);
 	return true;
+}
+
+/* The next @size bytes of a payload are there. False if that lost us. */
+static bool yab_intake_take(struct yab_intake *intake, size_t size)
+{
+	switch (intake->state) {
+	case YAB_INTAKE_SUMS:
+		yab_intake_take_sums(intake, size);
+		return true;
+	case YAB_INTAKE_PACK:
+		return yab_intake_take_pack(intake, size);
+	default:
+		return yab_intake_take_payload(intake, size);
+	}
 }
 
 size_t yab_intake_receive(struct yab_intake *intake)
@@ -348,6 +389,11 @@ size_t yab_intake_receive(struct yab_intake *intake)
 	case YAB_INTAKE_PACK:
 		size = intake->frame.length - intake->received;
 		iov[used].iov_base = intake->pack + intake->received;
+		iov[used++].iov_len = size;
+		break;
+	case YAB_INTAKE_SUMS:
+		size = intake->frame.length - intake->received;
+		iov[used].iov_base = intake->sums + intake->received;
 		iov[used++].iov_len = size;
 		break;
 	case YAB_INTAKE_TEXT:
@@ -376,8 +422,7 @@ size_t yab_intake_receive(struct yab_intake *intake)
 	}
 	if (size > (size_t)n)
 		size = (size_t)n;
-	if (size && !(intake->state == YAB_INTAKE_PACK ? yab_intake_take_pack(intake, size) :
-						       yab_intake_take_payload(intake, size)))
+	if (size && !yab_intake_take(intake, size))
 		return 0;
 	intake->header_size += (size_t)n - size;
 	if (intake->header_size == sizeof(intake->header))

@@ -14,6 +14,7 @@
 #include "request.h"
 #include "socket.h"
 #include "store.h"
+#include "verification.h"
 #include "window.h"
 
 /* What comes next on the connection. */
@@ -23,6 +24,7 @@ enum yab_intake_state {
 	YAB_INTAKE_PAYLOAD,	/* of a PAGES frame */
 	YAB_INTAKE_PACK,	/* payload of a PACKED frame */
 	YAB_INTAKE_ZERO,	/* a ZERO frame is being settled; nothing is received */
+	YAB_INTAKE_SUMS,	/* payload of a SUMMED frame */
 	YAB_INTAKE_TEXT,	/* of an ERROR frame */
 	YAB_INTAKE_STATES,
 };
@@ -44,6 +46,8 @@ struct yab_intake {
 	uint64_t settled;	/* pages of a ZERO frame */
 	uint64_t surveyed;	/* holes before this page are known, says the last SURVEYED */
 	uint8_t text[YAB_WIRE_ERROR_MAX];
+	struct yab_verification *verification;	/* gets the sums; NULL: none are asked for */
+	uint8_t sums[YAB_WIRE_SUMS_MAX * YAB_WIRE_SUM_SIZE];
 
 	/* The connection is lost: told once, closed by then. May be given a new one. */
 	void (*lost)(struct yab_intake *intake, const char *error);
@@ -56,6 +60,8 @@ void yab_intake_init(struct yab_intake *intake, enum yab_wire_role role, unsigne
 		     void (*lost)(struct yab_intake *intake, const char *error), void *owner);
 /* Packs may come, made by @codec; both are borrowed. */
 void yab_intake_unpack(struct yab_intake *intake, struct yab_codec *codec, uint8_t *pack);
+/* Sums may be asked for, for @verification, which is borrowed. */
+void yab_intake_verify(struct yab_intake *intake, struct yab_verification *verification);
 /*
  * Takes @fd and @ssl (NULL: plain TCP) over, in place of the connection there is. 0, or -1
  * with errno.

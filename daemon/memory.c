@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +13,38 @@
 
 #include "memory.h"
 #include "wire.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL		0x0008U
+#endif
+
+int yab_memory_make(const char *label, uint64_t size)
+{
+	int error;
+	int fd;
+
+	if (!size || size > INT64_MAX) {
+		errno = EINVAL;
+		return -1;
+	}
+	/* Linux 6.3 and later log a warning when nothing is said about execution. */
+	fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -1;
+	if (ftruncate(fd, (off_t)size) < 0)
+		goto close_memory;
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+		goto close_memory;
+	return fd;
+
+close_memory:
+	error = errno;
+	close(fd);
+	errno = error;
+	return -1;
+}
 
 int yab_memory_write(int fd, const void *bytes, size_t size, uint64_t at)
 {

@@ -11,6 +11,8 @@
 
 #include "process.h"
 
+/* A memory file of this @label that keeps its @size. Its descriptor, or -1 with errno. */
+int yab_memory_make(const char *label, uint64_t size);
 /* All of @bytes to byte @at. 0, or -1 with errno, and a part may be written then. */
 int yab_memory_write(int fd, const void *bytes, size_t size, uint64_t at);
 /* Makes @count pages a hole. 0, or -1 with errno. */

@@ -99,6 +99,8 @@ static void yab_outgoing_prepare(struct yab_outgoing *outgoing)
 	if (outgoing->options.codec != YAB_CODEC_NONE)
 		json_object_set_new(cookie, "codecs",
 				    json_pack("[s]", yab_codec_name(outgoing->options.codec)));
+	if (outgoing->options.verify)
+		json_object_set_new(cookie, "verify", json_true());
 	if (inspection->uuid[0])
 		json_object_set_new(cookie, "uuid", json_string(inspection->uuid));
 	call = json_pack("{s:s, s:o}", "call", "prepare", "cookie", cookie);
@@ -207,6 +209,12 @@ static void yab_outgoing_reply_prepare(struct yab_outgoing *outgoing, json_t *co
 	    (codec != YAB_CODEC_NONE && codec != outgoing->options.codec)) {
 		yab_outgoing_fail(outgoing,
 				  "%s answered Prepare with nonsense: install the same yabusame on both",
+				  outgoing->options.destination.text);
+		return;
+	}
+	if (outgoing->options.verify && !json_is_true(json_object_get(cookie, "verify"))) {
+		yab_outgoing_fail(outgoing,
+				  "%s does not know --verify: install the same yabusame on both, or leave it out",
 				  outgoing->options.destination.text);
 		return;
 	}
@@ -347,7 +355,8 @@ static void yab_outgoing_complete(struct yab_outgoing *outgoing, json_t *event)
 	if (outgoing->state != YAB_OUTGOING_PULLING)
 		return;
 	if (present == (json_int_t)outgoing->vm->pages && pages == present) {
-		yab_outgoing_confirm(outgoing);
+		if (yab_outgoing_verified(outgoing, json_object_get(event, "statistics")))
+			yab_outgoing_confirm(outgoing);
 		return;
 	}
 	/* Never the last word on memory that is not accounted for. */

@@ -30,6 +30,7 @@ struct yab_outgoing_options {
 	unsigned int connections;	/* for the sweep, 1 to YAB_WIRE_BULKS_MAX */
 	enum yab_codec_kind codec;	/* for the sweep, if the destination has it */
 	uint64_t bandwidth;		/* bytes a second for the sweep; 0: no limit */
+	bool verify;			/* pages are compared before the end */
 };
 
 struct yab_outgoings *yab_outgoings_new(void);

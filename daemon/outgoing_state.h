@@ -155,6 +155,11 @@ void yab_outgoing_returned(struct yab_outgoing *outgoing);
 void yab_outgoing_seek(struct yab_outgoing *outgoing, const char *error);
 /* Nothing more can come of it: the job ends with @error, the pages stay. */
 void yab_outgoing_strand(struct yab_outgoing *outgoing, const char *error);
+/*
+ * The destination has every page and says so with @statistics (borrowed, may be NULL). False if
+ * pages of it are not ours: then the migration is stranded.
+ */
+bool yab_outgoing_verified(struct yab_outgoing *outgoing, json_t *statistics);
 /* Ends the job; the VM is in its last state and no longer ours. */
 void yab_outgoing_end(struct yab_outgoing *outgoing, const char *error);
 void yab_outgoing_free(struct yab_outgoing *outgoing);

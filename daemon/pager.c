@@ -36,6 +36,7 @@ enum yab_pager_state {
 	YAB_PAGER_NEW,
 	YAB_PAGER_FILLING,
 	YAB_PAGER_STALLED,	/* a declaration must be tried again: receives nothing */
+	YAB_PAGER_VERIFYING,	/* every page is present: are they the source's? */
 	YAB_PAGER_COMPLETE,	/* only late duplicates still come */
 	YAB_PAGER_FAILED,
 	YAB_PAGER_STATES,
@@ -43,8 +44,9 @@ enum yab_pager_state {
 
 static const bool yab_pager_moves[YAB_PAGER_STATES][YAB_PAGER_STATES] = {
 	[YAB_PAGER_NEW] = { [YAB_PAGER_FILLING] = true },
-	[YAB_PAGER_FILLING] = { [YAB_PAGER_STALLED] = true, [YAB_PAGER_COMPLETE] = true,
-				[YAB_PAGER_FAILED] = true },
+	[YAB_PAGER_FILLING] = { [YAB_PAGER_STALLED] = true, [YAB_PAGER_VERIFYING] = true,
+				[YAB_PAGER_COMPLETE] = true, [YAB_PAGER_FAILED] = true },
+	[YAB_PAGER_VERIFYING] = { [YAB_PAGER_COMPLETE] = true, [YAB_PAGER_FAILED] = true },
 	[YAB_PAGER_STALLED] = { [YAB_PAGER_FILLING] = true, [YAB_PAGER_FAILED] = true },
 };
 
@@ -60,6 +62,8 @@ struct yab_pager {
 	bool sweeps;		/* what nobody waits for is asked for, too */
 	uint64_t surveyed;	/* pages before this one: holes in them are known, or asked for */
 	struct yab_intake *surveyor;	/* on which the survey is under way */
+	struct yab_verification *verification;	/* NULL: nobody asked for one */
+	struct yab_intake *verifier;	/* on which it is under way */
 	struct yab_intake intakes[YAB_PAGER_INTAKES];	/* the urgent one first */
 	struct yab_window window;	/* of all bulk connections together */
 	struct yab_budget budget;
@@ -81,13 +85,23 @@ static bool yab_pager_move(struct yab_pager *pager, enum yab_pager_state state)
 	return true;
 }
 
+/* What was asked about all pages on @intake will not be answered. */
+static void yab_pager_drop_questions(struct yab_pager *pager, const struct yab_intake *intake)
+{
+	if (pager->surveyor == intake)
+		pager->surveyor = NULL;
+	if (pager->verifier == intake) {
+		pager->verifier = NULL;
+		yab_verification_restart(pager->verification);
+	}
+}
+
 static void yab_pager_on_lost(struct yab_intake *intake, const char *error)
 {
 	const char *role = yab_wire_role_name(intake->socket.role);
 	struct yab_pager *pager = intake->owner;
 
-	if (pager->surveyor == intake)
-		pager->surveyor = NULL;
+	yab_pager_drop_questions(pager, intake);
 	if (pager->state == YAB_PAGER_COMPLETE) {
 		yab_log_debug(pager->vm, "%s connection %u ended: %s", role, intake->index, error);
 		return;
@@ -145,13 +159,34 @@ static void yab_pager_stall(struct yab_pager *pager)
 	yab_pager_await_data(pager);
 }
 
+static void yab_pager_note_verified(struct yab_pager *pager)
+{
+	const struct yab_verification_result *result =
+		yab_verification_result(pager->verification);
+	struct yab_store_statistics *statistics = &pager->store.statistics;
+
+	statistics->verified_chunks = result->verified;
+	statistics->unverifiable_chunks = result->unverifiable;
+	statistics->different_chunks = result->different;
+	statistics->different_page = result->different_page;
+}
+
 static void yab_pager_check_complete(struct yab_pager *pager)
 {
-	if (pager->state != YAB_PAGER_FILLING || pager->store.map.present < pager->store.map.pages)
+	if (pager->state == YAB_PAGER_FILLING &&
+	    pager->store.map.present == pager->store.map.pages) {
+		event_del(&pager->refill);
+		yab_pager_move(pager, pager->verification ? YAB_PAGER_VERIFYING :
+							    YAB_PAGER_COMPLETE);
+	} else if (pager->state == YAB_PAGER_VERIFYING &&
+		   yab_verification_is_done(pager->verification)) {
+		yab_pager_note_verified(pager);
+		yab_pager_move(pager, YAB_PAGER_COMPLETE);
+	} else {
 		return;
-	yab_pager_move(pager, YAB_PAGER_COMPLETE);
-	event_del(&pager->refill);
-	pager->ops->complete(pager->arg);
+	}
+	if (pager->state == YAB_PAGER_COMPLETE)
+		pager->ops->complete(pager->arg);
 }
 
 /* Declares what is whole. False if not everything was declared. */
@@ -205,8 +240,8 @@ static void yab_pager_survey(struct yab_pager *pager, struct yab_intake *bulk)
 	if (pager->surveyor || pager->surveyed >= pager->store.map.pages ||
 	    yab_intake_is_full(bulk))
 		return;
-	yab_requests_add_survey(&bulk->requests, pager->surveyed,
-				pager->store.map.pages - pager->surveyed);
+	yab_requests_add_question(&bulk->requests, YAB_WIRE_SURVEY, pager->surveyed,
+				  pager->store.map.pages - pager->surveyed);
 	pager->surveyor = bulk;
 }
 
@@ -245,6 +280,23 @@ static void yab_pager_ask_idle(struct yab_pager *pager)
 	pager->store.statistics.hinted_pages = yab_policy_statistics(pager->policy)->hinted;
 }
 
+/* Nobody waits for pages any more: one connection is enough, whichever there is. */
+static void yab_pager_ask_sums(struct yab_pager *pager)
+{
+	struct yab_intake *intake = pager->verifier ? pager->verifier : yab_pager_idlest(pager);
+	uint64_t page, count;
+
+	if (!intake && yab_intake_is_open(&pager->intakes[0]))
+		intake = &pager->intakes[0];
+	if (!intake)
+		return;
+	pager->verifier = intake;
+	while (!yab_intake_is_full(intake) &&
+	       yab_verification_next(pager->verification, &page, &count))
+		yab_requests_add_question(&intake->requests, YAB_WIRE_SUM, page, count);
+	yab_intake_write(intake);
+}
+
 /*
  * Keeps all connections busy. Called after everything that may change what is to be
  * asked for.
@@ -254,6 +306,8 @@ static void yab_pager_pump(struct yab_pager *pager)
 	struct yab_intake *urgent = &pager->intakes[0];
 	struct yab_intake *bulk;
 
+	if (pager->state == YAB_PAGER_VERIFYING)
+		yab_pager_ask_sums(pager);
 	if (pager->state != YAB_PAGER_FILLING && pager->state != YAB_PAGER_STALLED)
 		return;
 	if (yab_intake_is_open(urgent)) {
@@ -462,10 +516,22 @@ void yab_pager_free(struct yab_pager *pager)
 	event_del(&pager->retry);
 	event_del(&pager->refill);
 	yab_store_release(&pager->store);
+	yab_verification_free(pager->verification);
 	yab_codec_free(pager->codec);
 	free(pager->packs);
 	yab_policy_free(pager->policy);
 	free(pager);
+}
+
+int yab_pager_verify(struct yab_pager *pager, int fd)
+{
+	pager->verification = yab_verification_new(fd, pager->store.map.pages);
+	if (!pager->verification)
+		return -1;
+	yab_store_sum(&pager->store, yab_verification_checksums(pager->verification));
+	for (unsigned int i = 0; i < YAB_PAGER_INTAKES; i++)
+		yab_intake_verify(&pager->intakes[i], pager->verification);
+	return 0;
 }
 
 int yab_pager_unpack(struct yab_pager *pager, enum yab_codec_kind kind)
@@ -500,8 +566,7 @@ int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, unsigned
 		return -1;
 	}
 	intake = &pager->intakes[role == YAB_WIRE_URGENT ? 0 : 1 + index];
-	if (pager->surveyor == intake)
-		pager->surveyor = NULL;
+	yab_pager_drop_questions(pager, intake);
 	if (yab_intake_open(intake, pager->base, fd, ssl, yab_pager_on_readable,
 			    yab_pager_on_writable) < 0)
 		return -1;
@@ -538,7 +603,7 @@ void yab_pager_hint(struct yab_pager *pager, const struct yab_hints *hints)
 
 bool yab_pager_is_complete(const struct yab_pager *pager)
 {
-	return pager->state == YAB_PAGER_COMPLETE;
+	return pager->state == YAB_PAGER_VERIFYING || pager->state == YAB_PAGER_COMPLETE;
 }
 
 bool yab_pager_has_connections(const struct yab_pager *pager)

@@ -37,7 +37,10 @@ struct yab_pager_ops {
 	yab_store_present_cb present;
 	/* A connection ended while it was still needed. */
 	void (*lost)(enum yab_wire_role role, unsigned int index, const char *error, void *arg);
-	/* Every page is present: called once, not before yab_pager_start(). */
+	/*
+	 * Every page is present, and compared if that was asked for: called once, not before
+	 * yab_pager_start().
+	 */
 	void (*complete)(void *arg);
 	/* It cannot go on: called once, and nothing happens after it. */
 	void (*failed)(const char *error, void *arg);
@@ -57,6 +60,12 @@ struct yab_pager *yab_pager_new(struct event_base *base, const char *vm, int mem
  * with errno; all memory for it is allocated here.
  */
 int yab_pager_unpack(struct yab_pager *pager, enum yab_codec_kind kind);
+/*
+ * When every page is present they are compared with the source's, by the checksums in @fd
+ * (checksum.h), which is borrowed and may be closed after it. Before any connection, once. 0, or -1
+ * with errno.
+ */
+int yab_pager_verify(struct yab_pager *pager, int fd);
 /* Listens for faults; the region may be complete already. 0, or -1 with errno. */
 int yab_pager_start(struct yab_pager *pager);
 void yab_pager_free(struct yab_pager *pager);
@@ -82,6 +91,7 @@ void yab_pager_limit(struct yab_pager *pager, uint64_t bandwidth);
  */
 void yab_pager_hint(struct yab_pager *pager, const struct yab_hints *hints);
 
+/* Every page is present; perhaps they are still being compared. */
 bool yab_pager_is_complete(const struct yab_pager *pager);
 bool yab_pager_has_connections(const struct yab_pager *pager);
 const struct yab_store_statistics *yab_pager_statistics(const struct yab_pager *pager);

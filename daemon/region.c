@@ -15,38 +15,12 @@
 /* The kernel's limit on a memfd's name is 249 bytes; names of regions are shorter. */
 #define YAB_REGION_MEMFD_NAME	(YAB_NAME_SIZE + 16)
 
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL		0x0008U
-#endif
-
 int yab_region_memory(const char *name, uint64_t size)
 {
 	char label[YAB_REGION_MEMFD_NAME];
-	int error;
-	int fd;
 
-	if (!size || size > INT64_MAX) {
-		errno = EINVAL;
-		return -1;
-	}
 	snprintf(label, sizeof(label), YAB_MEMORY_LABEL "%s", name);
-	/* Linux 6.3 and later log a warning when nothing is said about execution. */
-	fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0)
-		return -1;
-	if (ftruncate(fd, (off_t)size) < 0)
-		goto close_memory;
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
-		goto close_memory;
-	return fd;
-
-close_memory:
-	error = errno;
-	close(fd);
-	errno = error;
-	return -1;
+	return yab_memory_make(label, size);
 }
 
 static void yab_region_explain_open(int number, char *error, size_t error_size)

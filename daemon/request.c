@@ -19,12 +19,12 @@ bool yab_requests_is_full(const struct yab_requests *requests)
 }
 
 static void yab_requests_push(struct yab_requests *requests, uint64_t page, uint64_t count,
-			      bool is_survey)
+			      enum yab_wire_type type)
 {
 	*yab_requests_at(requests, requests->tail++) = (struct yab_request){
 		.page = page,
 		.count = count,
-		.is_survey = is_survey,
+		.type = type,
 	};
 }
 
@@ -38,18 +38,19 @@ void yab_requests_add(struct yab_requests *requests, uint64_t page, uint64_t cou
 	requests->pages += count;
 	if (requests->tail - requests->sent > unsent - requests->sent) {
 		last = yab_requests_at(requests, requests->tail - 1);
-		if (!last->is_survey && last->page + last->count == page &&
+		if (last->type == YAB_WIRE_REQUEST && last->page + last->count == page &&
 		    last->count + count <= most) {
 			last->count += count;
 			return;
 		}
 	}
-	yab_requests_push(requests, page, count, false);
+	yab_requests_push(requests, page, count, YAB_WIRE_REQUEST);
 }
 
-void yab_requests_add_survey(struct yab_requests *requests, uint64_t page, uint64_t count)
+void yab_requests_add_question(struct yab_requests *requests, enum yab_wire_type type,
+			       uint64_t page, uint64_t count)
 {
-	yab_requests_push(requests, page, count, true);
+	yab_requests_push(requests, page, count, type);
 }
 
 size_t yab_requests_encode(const struct yab_requests *requests, uint8_t *out, size_t size)
@@ -60,7 +61,7 @@ size_t yab_requests_encode(const struct yab_requests *requests, uint8_t *out, si
 	for (unsigned int place = requests->sent; place != requests->tail && done < size; place++) {
 		const struct yab_request *request = &requests->ring[place % YAB_REQUESTS_MAX];
 		const struct yab_wire_header header = {
-			.type = request->is_survey ? YAB_WIRE_SURVEY : YAB_WIRE_REQUEST,
+			.type = (uint16_t)request->type,
 			.page = request->page,
 			.count = request->count,
 		};
@@ -94,11 +95,15 @@ bool yab_requests_expect(const struct yab_requests *requests, const struct yab_w
 	if (requests->head == requests->sent)
 		return false;
 	if (frame->type == YAB_WIRE_SURVEYED)
-		return request->is_survey && frame->page == request->page &&
+		return request->type == YAB_WIRE_SURVEY && frame->page == request->page &&
 		       frame->count >= requests->answered && frame->count <= request->count;
+	if (frame->type == YAB_WIRE_SUMMED || request->type == YAB_WIRE_SUM)
+		return frame->type == YAB_WIRE_SUMMED && request->type == YAB_WIRE_SUM &&
+		       frame->page == request->page && frame->count == request->count;
 	if (frame->page < next || frame->page >= end || frame->count > end - frame->page)
 		return false;
-	return request->is_survey ? frame->type == YAB_WIRE_ZERO : frame->page == next;
+	return request->type == YAB_WIRE_SURVEY ? frame->type == YAB_WIRE_ZERO :
+						  frame->page == next;
 }
 
 uint64_t yab_requests_answer(struct yab_requests *requests, const struct yab_wire_header *frame)
@@ -107,12 +112,12 @@ uint64_t yab_requests_answer(struct yab_requests *requests, const struct yab_wir
 	uint64_t pages = 0;
 
 	requests->answered = frame->page + frame->count - request->page;
-	if (!request->is_survey) {
+	if (request->type == YAB_WIRE_REQUEST) {
 		pages = frame->count;
 		requests->pages -= pages;
 	}
-	if (request->is_survey ? frame->type == YAB_WIRE_SURVEYED :
-				 requests->answered == request->count) {
+	if (request->type == YAB_WIRE_SURVEY ? frame->type == YAB_WIRE_SURVEYED :
+					       requests->answered == request->count) {
 		requests->answered = 0;
 		requests->head++;
 	}
@@ -130,7 +135,7 @@ bool yab_requests_drop(struct yab_requests *requests, uint64_t *page, uint64_t *
 		*page = request->page + requests->answered;
 		*count = request->count - requests->answered;
 		requests->answered = 0;
-	} while (request->is_survey);
+	} while (request->type != YAB_WIRE_REQUEST);
 	requests->pages -= *count;
 	return true;
 }

@@ -19,7 +19,7 @@
 struct yab_request {
 	uint64_t page;
 	uint64_t count;
-	bool is_survey;		/* asks where the holes are, not for pages */
+	enum yab_wire_type type;	/* REQUEST; SURVEY and SUM ask for no pages */
 };
 
 /*
@@ -33,8 +33,8 @@ struct yab_requests {
 	unsigned int sent;
 	unsigned int tail;
 	size_t sent_bytes;	/* of the request at sent */
-	uint64_t answered;	/* pages of the request at head, also of a survey */
-	uint64_t pages;		/* asked for and not answered; not those of surveys */
+	uint64_t answered;	/* pages of the request at head, whatever its type */
+	uint64_t pages;		/* asked for and not answered */
 };
 
 void yab_requests_reset(struct yab_requests *requests);
@@ -47,8 +47,9 @@ bool yab_requests_is_full(const struct yab_requests *requests);
 void yab_requests_add(struct yab_requests *requests, uint64_t page, uint64_t count,
 		      uint64_t most);
 
-/* Must not be full. */
-void yab_requests_add_survey(struct yab_requests *requests, uint64_t page, uint64_t count);
+/* Must not be full. SURVEY or SUM. */
+void yab_requests_add_question(struct yab_requests *requests, enum yab_wire_type type,
+			       uint64_t page, uint64_t count);
 
 /* Fills @out with bytes to be written; returns how many, 0 if there are none. */
 size_t yab_requests_encode(const struct yab_requests *requests, uint8_t *out, size_t size);
@@ -56,8 +57,8 @@ size_t yab_requests_encode(const struct yab_requests *requests, uint8_t *out, si
 void yab_requests_wrote(struct yab_requests *requests, size_t bytes);
 
 /*
- * True if @frame (PAGES, PACKED, ZERO or SURVEYED) may come next: the next pages of the oldest
- * request, or holes of the oldest survey in ascending order.
+ * True if @frame (PAGES, PACKED, ZERO, SURVEYED or SUMMED) may come next: the next pages of the
+ * oldest request, holes of the oldest survey in ascending order, or all that a SUM asked for.
  */
 bool yab_requests_expect(const struct yab_requests *requests, const struct yab_wire_header *frame);
 /* It came. Returns how many pages that were asked for it has brought. */

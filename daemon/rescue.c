@@ -64,7 +64,7 @@ int yab_rescue_resume(struct yab_supervisor *supervisor, const char *name,
 		return -1;
 	if (outgoing->state == YAB_OUTGOING_STRANDED) {
 		snprintf(error, error_size,
-			 "nobody on %.200s knows the migration of VM %s any more: see yabctl jobinfo %s, and yabctl abandon",
+			 "the migration to %.200s has failed, only the memory of VM %s is kept here: see yabctl jobinfo %s, and yabctl abandon",
 			 outgoing->options.destination.text, name, name);
 		return -1;
 	}

@@ -11,6 +11,7 @@
 #include "payoff.h"
 #include "source.h"
 #include "socket.h"
+#include "summation.h"
 
 /* Requests that wait behind the one being answered; a power of two. */
 #define YAB_SOURCE_QUEUE	256
@@ -33,7 +34,7 @@
 struct yab_source_request {
 	uint64_t page;
 	uint64_t count;
-	bool is_survey;
+	enum yab_wire_type type;	/* REQUEST, SURVEY or SUM */
 	uint64_t read_ns;	/* CLOCK_MONOTONIC; 0: not timed */
 };
 
@@ -59,7 +60,8 @@ struct yab_source_link {
 	uint64_t at;
 	uint64_t end;
 	struct yab_backing_view view;	/* what was seen stays true, the guest is stopped */
-	bool is_survey;		/* what is being answered */
+	enum yab_wire_type type;	/* what is being answered; REQUEST, too, if nothing is */
+	struct yab_summation summation;	/* the answer to a SUM */
 	uint64_t timed_ns;	/* when it was read; 0: it is not timed, or no more */
 
 	/* The frame being written. */
@@ -68,9 +70,9 @@ struct yab_source_link {
 	uint64_t payload;	/* where in the memory */
 	size_t payload_left;
 	uint64_t data_pages;	/* of a frame of data, until it is written; else 0 */
-	/* The payload, if it is a pack, and as much of it as is. */
-	uint8_t *pack;		/* NULL: nothing is ever packed here */
-	size_t pack_size;
+	uint8_t *pack;		/* room for one; NULL: nothing is ever packed here */
+	const void *made;	/* the payload, if it is a pack or sums, */
+	size_t made_size;	/* and all that it is; else 0 */
 };
 
 enum yab_source_state {
@@ -107,7 +109,7 @@ static bool yab_source_is_full(const struct yab_source_link *link)
 /* Something is to be written. */
 static bool yab_source_is_busy(const struct yab_source_link *link)
 {
-	return link->header_left || link->payload_left || link->is_survey ||
+	return link->header_left || link->payload_left || link->type != YAB_WIRE_REQUEST ||
 	       link->at < link->end || link->head != link->tail;
 }
 
@@ -120,11 +122,11 @@ static void yab_source_reset(struct yab_source_link *link)
 	link->at = 0;
 	link->end = 0;
 	memset(&link->view, 0, sizeof(link->view));
-	link->is_survey = false;
+	link->type = YAB_WIRE_REQUEST;
 	link->header_left = 0;
 	link->payload_left = 0;
 	link->data_pages = 0;
-	link->pack_size = 0;
+	link->made_size = 0;
 }
 
 static void yab_source_lose(struct yab_source_link *link, const char *error)
@@ -177,19 +179,21 @@ static bool yab_source_parse(struct yab_source_link *link)
 			yab_source_lose(link, text);
 			return false;
 		}
-		if (header.type != YAB_WIRE_REQUEST && header.type != YAB_WIRE_SURVEY) {
+		if (header.type != YAB_WIRE_REQUEST && header.type != YAB_WIRE_SURVEY &&
+		    header.type != YAB_WIRE_SUM) {
 			yab_source_reject(link, "destination sent pages");
 			return false;
 		}
 		request->page = header.page;
 		request->count = header.count;
-		request->is_survey = header.type == YAB_WIRE_SURVEY;
-		request->read_ns = link->read_ns;
+		request->type = header.type;
+		/* Nobody waits for a sum. */
+		request->read_ns = header.type == YAB_WIRE_SUM ? 0 : link->read_ns;
 		link->tail++;
 		used += YAB_WIRE_HEADER_SIZE;
-		if (link->socket.role == YAB_WIRE_URGENT)
+		if (header.type == YAB_WIRE_REQUEST && link->socket.role == YAB_WIRE_URGENT)
 			statistics->urgent_requests++;
-		else if (!request->is_survey)
+		else if (header.type == YAB_WIRE_REQUEST)
 			statistics->bulk_requests++;
 	}
 	link->input_size -= used;
@@ -208,7 +212,9 @@ static bool yab_source_next_request(struct yab_source_link *link)
 	link->first = request->page;
 	link->at = request->page;
 	link->end = request->page + request->count;
-	link->is_survey = request->is_survey;
+	link->type = request->type;
+	if (link->type == YAB_WIRE_SUM)
+		yab_summation_begin(&link->summation, request->page, request->count);
 	link->timed_ns = request->read_ns;
 	return true;
 }
@@ -242,23 +248,24 @@ static bool yab_source_make_pack(struct yab_source_link *link, struct yab_wire_h
 	bytes = yab_backing_bytes(link->source->backing, header->page * YAB_WIRE_PAGE_SIZE, size);
 	if (!bytes)
 		return false;
-	link->pack_size = yab_codec_pack(link->source->codec, link->pack, bytes, size);
-	if (!link->pack_size)
+	link->made = link->pack;
+	link->made_size = yab_codec_pack(link->source->codec, link->pack, bytes, size);
+	if (!link->made_size)
 		return true;
 	header->type = YAB_WIRE_PACKED;
-	header->length = (uint32_t)link->pack_size;
+	header->length = (uint32_t)link->made_size;
 	statistics->packed_pages += header->count;
-	statistics->packed_bytes += link->pack_size;
+	statistics->packed_bytes += link->made_size;
 	return true;
 }
 
-/* A frame of data is written. */
-static void yab_source_wrote_data(struct yab_source_link *link)
+/* A frame's payload is written. */
+static void yab_source_wrote_payload(struct yab_source_link *link)
 {
-	if (link->pack)
+	if (link->pack && link->data_pages)
 		yab_payoff_sent(&link->source->payoff, link->data_pages, yab_clock_ns());
 	link->data_pages = 0;
-	link->pack_size = 0;
+	link->made_size = 0;
 }
 
 /*
@@ -339,8 +346,34 @@ static bool yab_source_survey(struct yab_source_link *link)
 	header.type = YAB_WIRE_SURVEYED;
 	header.page = link->first;
 	header.count = link->at - link->first;
-	link->is_survey = false;
+	link->type = YAB_WIRE_REQUEST;
 	link->end = link->at;
+	yab_source_put_header(link, &header);
+	return true;
+}
+
+/* A turn of the sums, which makes the frame when they are done. As yab_source_survey(). */
+static bool yab_source_sum(struct yab_source_link *link)
+{
+	struct yab_wire_header header = {
+		.type = YAB_WIRE_SUMMED,
+		.length = (uint32_t)yab_summation_size(&link->summation),
+		.page = link->first,
+		.count = link->end - link->first,
+	};
+	bool done;
+
+	if (yab_summation_go_on(&link->summation, link->source->backing, &link->view, &done) < 0) {
+		yab_source_lose_memory(link);
+		return false;
+	}
+	if (!done)
+		return true;
+	link->type = YAB_WIRE_REQUEST;
+	link->at = link->end;
+	link->made = link->summation.sums;
+	link->made_size = header.length;
+	link->payload_left = header.length;
 	yab_source_put_header(link, &header);
 	return true;
 }
@@ -348,10 +381,11 @@ static bool yab_source_survey(struct yab_source_link *link)
 /* Like yab_socket_send(). */
 static ssize_t yab_source_send_payload(struct yab_source_link *link, size_t size)
 {
-	if (link->pack_size)
-		return yab_socket_send(&link->socket,
-				       link->pack + link->pack_size - link->payload_left, size,
-				       false);
+	const uint8_t *made = link->made;
+
+	if (link->made_size)
+		return yab_socket_send(&link->socket, made + link->made_size - link->payload_left,
+				       size, false);
 	return yab_backing_send(link->source->backing, &link->socket, link->payload, size);
 }
 
@@ -361,10 +395,10 @@ static ssize_t yab_source_send_payload(struct yab_source_link *link, size_t size
  */
 static size_t yab_source_pack_cost(const struct yab_source_link *link, size_t left)
 {
-	const size_t need = sizeof(link->header) + link->pack_size;
-	const size_t saved = link->data_pages * YAB_WIRE_PAGE_SIZE - link->pack_size;
+	const size_t need = sizeof(link->header) + link->made_size;
+	const size_t saved = link->data_pages * YAB_WIRE_PAGE_SIZE - link->made_size;
 
-	if (!link->pack_size || left <= need)
+	if (!link->made_size || left <= need)
 		return 0;
 	return saved < left - need ? saved : left - need;
 }
@@ -387,7 +421,7 @@ static void yab_source_write(struct yab_source_link *link)
 		if (link->header_left) {
 			const size_t size = link->header_left < left ? link->header_left : left;
 			/* Small frames share a packet with what comes right after them. */
-			const bool more = link->payload_left || link->is_survey ||
+			const bool more = link->payload_left || link->type != YAB_WIRE_REQUEST ||
 					  link->at < link->end || link->head != link->tail;
 
 			n = yab_socket_send(&link->socket,
@@ -405,12 +439,13 @@ static void yab_source_write(struct yab_source_link *link)
 				link->payload_left -= (size_t)n;
 			}
 			if (!link->payload_left)
-				yab_source_wrote_data(link);
-		} else if (link->is_survey) {
+				yab_source_wrote_payload(link);
+		} else if (link->type != YAB_WIRE_REQUEST) {
 			/* A look takes time, whether or not it makes a frame: one a turn. */
 			if (looked)
 				break;
-			if (!yab_source_survey(link))
+			if (!(link->type == YAB_WIRE_SURVEY ? yab_source_survey(link) :
+							      yab_source_sum(link)))
 				return;
 			looked = true;
 			continue;
@@ -488,6 +523,7 @@ static void yab_source_link_init(struct yab_source_link *link, struct yab_source
 	link->source = source;
 	link->index = index;
 	link->slice = slice;
+	link->type = YAB_WIRE_REQUEST;
 	yab_socket_init(&link->socket, role);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "statistics.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 static const struct {
@@ -12,6 +13,20 @@ static const struct {
 	{ "p99", 990 },
 	{ NULL, 0 },
 };
+
+/* What there is of the region, and what a worker only says when it has seen all of it. */
+static const char * const yab_statistics_states[] = {
+	"pages", "present", "verified_chunks", "unverifiable_chunks", "different_chunks",
+	"different_page", NULL,
+};
+
+static bool yab_statistics_is_counter(const char *name)
+{
+	for (int i = 0; yab_statistics_states[i]; i++)
+		if (!strcmp(name, yab_statistics_states[i]))
+			return false;
+	return true;
+}
 
 static json_int_t yab_statistics_number(json_t *json, const char *name)
 {
@@ -86,7 +101,7 @@ static void yab_statistics_add_histogram(json_t *histogram, json_t *before)
 	}
 }
 
-/* Counters begin anew with each worker; what there is of the region does not. */
+/* Counters begin anew with each worker. */
 static void yab_statistics_add(json_t *json, json_t *more)
 {
 	json_t *value, *before;
@@ -97,7 +112,7 @@ static void yab_statistics_add(json_t *json, json_t *more)
 		if (json_is_object(value) && json_is_object(before))
 			yab_statistics_add_histogram(value, before);
 		else if (json_is_integer(value) && json_is_integer(before) &&
-			 strcmp(name, "pages") && strcmp(name, "present"))
+			 yab_statistics_is_counter(name))
 			json_integer_set(value, json_integer_value(value) +
 						json_integer_value(before));
 	}

@@ -78,6 +78,16 @@ void yab_store_release(struct yab_store *store)
 	yab_pagemap_release(&store->map);
 }
 
+void yab_store_sum(struct yab_store *store, struct yab_checksums *checksums)
+{
+	uint64_t page = 0, run, missing;
+
+	store->checksums = checksums;
+	for (; yab_pagemap_next_missing(&store->map, page, store->map.pages, &run, &missing);
+	     page = run + missing)
+		yab_checksums_doubt(checksums, run, missing);
+}
+
 bool yab_store_has_room(const struct yab_store *store)
 {
 	return store->range_count + YAB_STORE_SPARE <= YAB_RANGES_MAX;
@@ -186,6 +196,10 @@ int yab_store_clear(struct yab_store *store, uint64_t page, uint64_t count,
 
 int yab_store_flush(struct yab_store *store)
 {
+	/* Whole, in place, and not the guest's yet. */
+	for (size_t i = 0; store->checksums && i < store->range_count; i++)
+		yab_checksums_add(store->checksums, store->memory_fd, store->ranges[i].page,
+				  store->ranges[i].count);
 	if (store->range_count && store->pager_fd >= 0 &&
 	    store->declare(store->pager_fd, store->ranges, store->range_count) < 0)
 		return -1;

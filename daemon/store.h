@@ -38,6 +38,7 @@
 
 #include <linux/yabusame.h>
 
+#include "checksum.h"
 #include "histogram.h"
 #include "pagemap.h"
 #include "touch.h"
@@ -61,6 +62,11 @@ struct yab_store_statistics {
 	uint64_t prefetched_pages;	/* asked for because of a touch nearby, and those */
 	uint64_t wasted_pages;		/* that no touch bore out: see policy.h */
 	uint64_t hinted_pages;		/* asked for because the source had a hint */
+	/* When all pages were compared with the source's, if that was asked for: see checksum.h. */
+	uint64_t verified_chunks;
+	uint64_t unverifiable_chunks;
+	uint64_t different_chunks;
+	uint64_t different_page;	/* where the first of these begins */
 };
 
 /* As yab_region_declare() and yab_region_present() do it. 0, or -1 with errno. */
@@ -72,6 +78,7 @@ struct yab_store {
 	int pager_fd;		/* -1: nobody touches the memory before it is complete */
 	yab_store_declare_cb declare;
 	struct yab_pagemap map;
+	struct yab_checksums *checksums;	/* NULL: nobody asked for them */
 
 	/* Whole in place, not declared yet. */
 	struct yab_range ranges[YAB_RANGES_MAX];
@@ -91,6 +98,8 @@ struct yab_store {
 int yab_store_init(struct yab_store *store, int memory_fd, int pager_fd, uint64_t pages,
 		   yab_store_declare_cb declare, yab_store_present_cb present);
 void yab_store_release(struct yab_store *store);
+/* What is stored is also added to @checksums, which are borrowed. Before anything is stored. */
+void yab_store_sum(struct yab_store *store, struct yab_checksums *checksums);
 
 /* May another frame's pages be settled? If not, declare first. */
 bool yab_store_has_room(const struct yab_store *store);

@@ -362,7 +362,7 @@ static void yab_supply_fail(struct yab_supply *supply, const char *error)
 static json_t *yab_supply_start_message(const struct yab_supply *supply)
 {
 	json_t *message = yab_worker_start_message("source", supply->vm, supply->pages,
-						   supply->codec, NULL, true);
+						   supply->codec, NULL, true, false);
 
 	/* Left out it would mean a memory file. */
 	if (!supply->kind || !json_object_set_new(message, "kind", json_string(supply->kind)))

@@ -28,6 +28,9 @@ static const struct yab_wire_rule yab_wire_rules[] = {
 	{ YAB_WIRE_SURVEYED,	false,	true,	true,	0, 0 },
 	{ YAB_WIRE_PACKED,	false,	true,	true,	1,
 	  YAB_WIRE_PACK_PAGES * YAB_WIRE_PAGE_SIZE - 1 },
+	{ YAB_WIRE_SUM,		false,	true,	true,	0, 0 },
+	{ YAB_WIRE_SUMMED,	false,	true,	true,	YAB_WIRE_SUM_SIZE,
+	  YAB_WIRE_SUMS_MAX * YAB_WIRE_SUM_SIZE },
 	{ YAB_WIRE_ERROR,	true,	true,	false,	0, YAB_WIRE_ERROR_MAX },
 	{ 0,			false,	false,	false,	0, 0 },
 };
@@ -138,6 +141,23 @@ static const struct yab_wire_rule *yab_wire_rule(uint16_t type, enum yab_wire_ro
 	return NULL;
 }
 
+uint64_t yab_wire_chunks(uint64_t pages)
+{
+	return pages / YAB_WIRE_CHUNK_PAGES + !!(pages % YAB_WIRE_CHUNK_PAGES);
+}
+
+/* Whole chunks, of which only the region's last may be a short one. */
+static bool yab_wire_names_chunks(const struct yab_wire_header *header, uint64_t pages)
+{
+	const uint64_t end = header->page + header->count;
+
+	if (header->page % YAB_WIRE_CHUNK_PAGES || (end % YAB_WIRE_CHUNK_PAGES && end != pages) ||
+	    yab_wire_chunks(header->count) > YAB_WIRE_SUMS_MAX)
+		return false;
+	return header->type == YAB_WIRE_SUM ||
+	       header->length == yab_wire_chunks(header->count) * YAB_WIRE_SUM_SIZE;
+}
+
 enum yab_wire_verdict yab_wire_header_decode(const uint8_t in[YAB_WIRE_HEADER_SIZE],
 					     enum yab_wire_role role, uint64_t pages,
 					     struct yab_wire_header *header)
@@ -169,6 +189,9 @@ enum yab_wire_verdict yab_wire_header_decode(const uint8_t in[YAB_WIRE_HEADER_SI
 	if (header->type == YAB_WIRE_PACKED &&
 	    (role != YAB_WIRE_BULK || header->count > YAB_WIRE_PACK_PAGES ||
 	     header->length >= header->count * YAB_WIRE_PAGE_SIZE))
+		return YAB_WIRE_MALFORMED;
+	if ((header->type == YAB_WIRE_SUM || header->type == YAB_WIRE_SUMMED) &&
+	    !yab_wire_names_chunks(header, pages))
 		return YAB_WIRE_MALFORMED;
 	return YAB_WIRE_OK;
 }

@@ -50,6 +50,9 @@ enum yab_wire_verdict yab_wire_header_decode(const uint8_t in[YAB_WIRE_HEADER_SI
 					     enum yab_wire_role role, uint64_t pages,
 					     struct yab_wire_header *header);
 
+/* Chunks of a region of @pages pages, each of which has a sum. */
+uint64_t yab_wire_chunks(uint64_t pages);
+
 const char *yab_wire_role_name(enum yab_wire_role role);
 /* The role of that name; control if there is none, or for NULL. */
 enum yab_wire_role yab_wire_role_named(const char *name);

@@ -219,6 +219,14 @@ static json_t *yab_worker_pager_statistics(const struct yab_worker *worker)
 			 "prefetched_pages", (json_int_t)now->prefetched_pages,
 			 "wasted_pages", (json_int_t)now->wasted_pages,
 			 "hinted_pages", (json_int_t)now->hinted_pages);
+	json_object_update_new(json, json_pack("{s:I, s:I, s:I, s:I}",
+					       "verified_chunks", (json_int_t)now->verified_chunks,
+					       "unverifiable_chunks",
+					       (json_int_t)now->unverifiable_chunks,
+					       "different_chunks",
+					       (json_int_t)now->different_chunks,
+					       "different_page",
+					       (json_int_t)now->different_page));
 	for (int i = 0; i < YAB_WAITS; i++)
 		json_object_set_new(json, yab_worker_waits[i],
 				    yab_statistics_histogram(yab_pager_latency(worker->pager, i)));
@@ -281,9 +289,12 @@ static void yab_worker_leave_if_useless(struct yab_worker *worker)
 {
 	if (worker->state != YAB_WORKER_ORPHANED || yab_worker_is_needed(worker))
 		return;
-	if (worker->pager)
+	if (worker->pager && !yab_pager_is_complete(worker->pager)) {
 		yab_log_error(worker->vm, "no supervisor, no connection: pages are missing");
-	yab_worker_leave(worker, worker->pager ? EXIT_FAILURE : EXIT_SUCCESS);
+		yab_worker_leave(worker, EXIT_FAILURE);
+	} else {
+		yab_worker_leave(worker, EXIT_SUCCESS);
+	}
 }
 
 /*
@@ -386,6 +397,7 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 	char error[YAB_WORKER_ERROR_SIZE];
 	struct yab_backing *backing;
 	enum yab_codec_kind codec;
+	int checksums_fd = -1;
 	bool is_source;
 	json_int_t pages;
 
@@ -413,6 +425,9 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 		worker->source = yab_source_new(worker->base, worker->vm, backing,
 						yab_worker_on_lost, worker);
 	} else {
+		/* What the last one is for is said; it stays the message's, which is enough. */
+		if (json_is_true(json_object_get(message, "verify")))
+			checksums_fd = fds[--fd_count];
 		worker->pager_fd = yab_worker_take_fd(fds, fd_count, 1);
 		worker->pager = yab_pager_new(worker->base, worker->vm, worker->memory_fd,
 					      worker->pager_fd, worker->pages, policy,
@@ -429,6 +444,11 @@ static void yab_worker_start(struct yab_worker *worker, json_t *message, int *fd
 	if ((worker->source ? yab_source_pack(worker->source, codec) :
 			      yab_pager_unpack(worker->pager, codec)) < 0) {
 		yab_worker_fail(worker, "no memory to compress or decompress pages");
+		return;
+	}
+	if (checksums_fd >= 0 && yab_pager_verify(worker->pager, checksums_fd) < 0) {
+		snprintf(error, sizeof(error), "cannot keep checksums: %s", strerror(errno));
+		yab_worker_fail(worker, error);
 		return;
 	}
 	/* Shown by ps; /proc/self/exe would leave "exe" there. */

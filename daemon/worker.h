@@ -10,7 +10,9 @@
  *	raw image file, or "process", a pidfd; with it comes "spans", a list of {"address": A,
  *	"length": BYTES, "page": N}, as backing_process.h has it.
  *   {"type": "start", "side": "destination", "vm": NAME, "pages": N[, "policy": SPEC]
- *    [, "sweep": false]}			fds: memory[, pager]
+ *    [, "sweep": false] [, "verify": true]}	fds: memory[, pager][, checksums]
+ *	With "verify", and the file for checksums (checksum.h), all pages are compared with the
+ *	source's before "complete".
  *	The policy is the order of bulk pages, see policy.h. What the region has already is
  *	taken over. Both may have "codec", "lz4" or "zstd": bulk pages may be packed so;
  *	"session", the name of the migration in the log, and "debug": true, to log more.
@@ -56,7 +58,8 @@
  *     service_us: from reading an urgent request to handing the header of its answer
  *     to the socket
  *   destination: present, faults, urgent_pages, bulk_pages, duplicate_pages,
- *     prefetched_pages, wasted_pages, hinted_pages (see policy.h),
+ *     prefetched_pages, wasted_pages, hinted_pages (see policy.h), verified_chunks,
+ *     unverifiable_chunks, different_chunks, different_page (see verification.h; 0 before the end),
  *     fault_us: from the first touch of a page to its declaration, and its parts
  *     (touch.h): queue_us, round_trip_us, install_us
  *   What ends in _us is a histogram as statistics.h has it. The time in the network is
@@ -111,9 +114,10 @@ int yab_worker_main(bool confined);
 
 /*
  * "start", without its descriptors; NULL without memory. @side as above; a source's memory is
- * a memory file. @policy (NULL: the default) and @sweep are the destination's.
+ * a memory file. @policy (NULL: the default), @sweep and @verify are the destination's.
  */
 json_t *yab_worker_start_message(const char *side, const char *vm, uint64_t pages,
-				 enum yab_codec_kind codec, const char *policy, bool sweep);
+				 enum yab_codec_kind codec, const char *policy, bool sweep,
+				 bool verify);
 
 #endif /* YAB_DAEMON_WORKER_H */

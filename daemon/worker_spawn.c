@@ -17,13 +17,14 @@
 static bool yab_worker_unconfined;
 
 json_t *yab_worker_start_message(const char *side, const char *vm, uint64_t pages,
-				 enum yab_codec_kind codec, const char *policy, bool sweep)
+				 enum yab_codec_kind codec, const char *policy, bool sweep,
+				 bool verify)
 {
-	return json_pack("{s:s, s:s, s:s, s:I, s:s, s:s*, s:o*, s:s*, s:b}", "type", "start",
+	return json_pack("{s:s, s:s, s:s, s:I, s:s, s:s*, s:o*, s:s*, s:b, s:b}", "type", "start",
 			 "side", side, "vm", vm, "pages", (json_int_t)pages, "codec",
 			 yab_codec_name(codec), "policy", policy, "sweep",
 			 sweep ? NULL : json_false(), "session", yab_log_session_of(vm), "debug",
-			 yab_log_is_debug());
+			 yab_log_is_debug(), "verify", verify);
 }
 
 /* In the child, between fork() and exec(): system calls only. */

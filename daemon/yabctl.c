@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "figures.h"
 #include "version.h"
 #include "yabusame/wire.h"
 
@@ -30,6 +31,7 @@ struct yabctl {
 	long bandwidth;		/* bytes a second for the sweep; 0: no limit */
 	long connections;	/* for the sweep */
 	const char *codec;	/* by which it is compressed, or "none" */
+	bool verify;
 	bool json;
 	bool paused;
 	bool watch;
@@ -54,18 +56,6 @@ struct yabctl_command {
 	void (*show)(struct yabctl *ctl, json_t *answer);
 };
 
-static json_int_t yabctl_number(json_t *json, const char *key)
-{
-	return json_integer_value(json_object_get(json, key));
-}
-
-static const char *yabctl_text(json_t *json, const char *key)
-{
-	const char *text = json_string_value(json_object_get(json, key));
-
-	return text ? text : "";
-}
-
 static void yabctl_dump(json_t *json)
 {
 	json_dumpf(json, stdout, JSON_INDENT(2));
@@ -82,46 +72,12 @@ static int yabctl_number_of(const char *text, long least, long most, long *numbe
 	return errno || end == text || *end || *number < least || *number > most ? -1 : 0;
 }
 
-/* Microseconds, for people. */
-static const char *yabctl_time(json_int_t us, char *text, size_t size)
-{
-	if (us < 10000)
-		snprintf(text, size, "%lld us", (long long)us);
-	else if (us < 10000000)
-		snprintf(text, size, "%.1f ms", (double)us / 1e3);
-	else
-		snprintf(text, size, "%.1f s", (double)us / 1e6);
-	return text;
-}
-
-static const char *yabctl_bytes(json_int_t bytes, char *text, size_t size)
-{
-	static const char * const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
-	double value = (double)bytes;
-	size_t unit = 0;
-
-	while (value >= 1024 && unit < 4) {
-		value /= 1024;
-		unit++;
-	}
-	snprintf(text, size, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
-	return text;
-}
-
 /* @part of @whole, as parts of @most. The counts may be another host's: any numbers. */
 static int yabctl_share(json_int_t part, json_int_t whole, int most)
 {
 	if (part <= 0 || whole <= 0)
 		return 0;
 	return part >= whole ? most : (int)((double)part / (double)whole * most);
-}
-
-/* The destination counts what arrived; without it there is only the source's word. */
-static json_t *yabctl_statistics(json_t *job)
-{
-	json_t *statistics = json_object_get(job, "destination");
-
-	return statistics ? statistics : json_object_get(job, "source");
 }
 
 static void yabctl_clear_bar(struct yabctl *ctl)
@@ -134,21 +90,21 @@ static void yabctl_clear_bar(struct yabctl *ctl)
 static void yabctl_draw_bar(struct yabctl *ctl, json_t *job)
 {
 	json_t *statistics = json_object_get(job, "destination");
-	json_int_t pages = yabctl_number(job, "pages");
-	json_int_t present = yabctl_number(statistics, "present");
+	json_int_t pages = yab_figure_number(job, "pages");
+	json_int_t present = yab_figure_number(statistics, "present");
 	int filled = yabctl_share(present, pages, YABCTL_BAR);
 	char bytes[32], bar[YABCTL_BAR + 1];
 
 	for (int i = 0; i < YABCTL_BAR; i++)
 		bar[i] = i < filled ? '#' : '.';
 	bar[YABCTL_BAR] = '\0';
-	fprintf(stderr, "\r\033[K%s [%s] %3d%% %s, %s, %lld faults", yabctl_text(job, "vm"), bar,
-		yabctl_share(present, pages, 100),
+	fprintf(stderr, "\r\033[K%s [%s] %3d%% %s, %s, %lld faults",
+		yab_figure_text(job, "vm"), bar, yabctl_share(present, pages, 100),
 		json_object_get(job, "paused") ? "paused" :
 		json_is_true(json_object_get(job, "switched")) ? "switched" :
-		yabctl_text(job, "phase"),
-		yabctl_bytes(yabctl_number(statistics, "bytes"), bytes, sizeof(bytes)),
-		(long long)yabctl_number(statistics, "faults"));
+		yab_figure_text(job, "phase"),
+		yab_figure_bytes(yab_figure_number(statistics, "bytes"), bytes, sizeof(bytes)),
+		(long long)yab_figure_number(statistics, "faults"));
 	fflush(stderr);
 	ctl->drawn = true;
 }
@@ -167,15 +123,15 @@ static const char *yabctl_pause(json_t *job, char *text, size_t size)
 		snprintf(when, sizeof(when), "; next try in %lld s",
 			 (long long)(json_integer_value(next) + 999999) / 1000000);
 	snprintf(text, size, "for %lld s, %s%s",
-		 (long long)yabctl_number(paused, "us") / 1000000, yabctl_text(paused, "reason"),
-		 when);
+		 (long long)yab_figure_number(paused, "us") / 1000000,
+		 yab_figure_text(paused, "reason"), when);
 	return text;
 }
 
 /* Progress: the bar, and what people should know, once. */
 static void yabctl_progress(struct yabctl *ctl, json_t *job)
 {
-	const char *warning = yabctl_text(job, "warning");
+	const char *warning = yab_figure_text(job, "warning");
 
 	if (warning[0] && strcmp(warning, ctl->warned)) {
 		yabctl_clear_bar(ctl);
@@ -185,103 +141,12 @@ static void yabctl_progress(struct yabctl *ctl, json_t *job)
 	if (json_object_get(job, "paused") && !ctl->paused_said) {
 		yabctl_clear_bar(ctl);
 		fprintf(stderr, "yabctl: %s is paused, %s: it goes on by itself, see yabctl(1)\n",
-			yabctl_text(job, "vm"),
-			yabctl_text(json_object_get(job, "paused"), "reason"));
+			yab_figure_text(job, "vm"),
+			yab_figure_text(json_object_get(job, "paused"), "reason"));
 	}
 	ctl->paused_said = json_object_get(job, "paused");
 	if (ctl->bar)
 		yabctl_draw_bar(ctl, job);
-}
-
-static void yabctl_row(const char *name, const char *value)
-{
-	printf("  %-22s %s\n", name, value);
-}
-
-/* The mean of a histogram; the figures may be another host's: any numbers. */
-static json_int_t yabctl_mean(json_t *statistics, const char *name)
-{
-	json_t *histogram = json_object_get(statistics, name);
-	const json_int_t count = yabctl_number(histogram, "count");
-	const json_int_t sum = yabctl_number(histogram, "sum");
-
-	return count > 0 && sum > 0 ? sum / count : 0;
-}
-
-/* Where faults spend their time. Means, because these add up. */
-static void yabctl_parts(json_t *job)
-{
-	json_t *destination = json_object_get(job, "destination");
-	json_t *source = json_object_get(job, "source");
-	const json_int_t trip = yabctl_mean(destination, "round_trip_us");
-	const json_int_t service = yabctl_mean(source, "service_us");
-	char a[32], b[32], c[32], d[32], line[160];
-
-	if (!yabctl_number(json_object_get(destination, "queue_us"), "count"))
-		return;
-	yabctl_time(yabctl_mean(destination, "queue_us"), a, sizeof(a));
-	yabctl_time(trip > service ? trip - service : 0, b, sizeof(b));
-	yabctl_time(service, c, sizeof(c));
-	yabctl_time(yabctl_mean(destination, "install_us"), d, sizeof(d));
-	/* The destination's daemon knows nothing of the source's time. */
-	if (service)
-		snprintf(line, sizeof(line), "%s queue, %s network, %s source, %s install", a, b, c,
-			 d);
-	else
-		snprintf(line, sizeof(line), "%s queue, %s network and source, %s install", a, b,
-			 d);
-	yabctl_row("of that, on average", line);
-}
-
-static void yabctl_table(json_t *job)
-{
-	json_t *statistics = yabctl_statistics(job);
-	json_t *fault = json_object_get(statistics, "fault_us");
-	char a[32], b[32], c[32], line[160];
-
-	if (json_object_get(job, "downtime_us"))
-		yabctl_row("downtime (at most)",
-			   yabctl_time(yabctl_number(job, "downtime_us"), a, sizeof(a)));
-	if (json_object_get(statistics, "faults")) {
-		snprintf(line, sizeof(line), "%lld",
-			 (long long)yabctl_number(statistics, "faults"));
-		yabctl_row("faults", line);
-	}
-	if (yabctl_number(fault, "count")) {
-		snprintf(line, sizeof(line), "%s / %s / %s",
-			 yabctl_time(yabctl_number(fault, "p50"), a, sizeof(a)),
-			 yabctl_time(yabctl_number(fault, "p99"), b, sizeof(b)),
-			 yabctl_time(yabctl_number(fault, "max"), c, sizeof(c)));
-		yabctl_row("fault p50 / p99 / max", line);
-		yabctl_parts(job);
-	}
-	if (json_object_get(statistics, "prefetched_pages")) {
-		snprintf(line, sizeof(line), "%lld pages, %lld wasted",
-			 (long long)yabctl_number(statistics, "prefetched_pages"),
-			 (long long)yabctl_number(statistics, "wasted_pages"));
-		yabctl_row("prefetched", line);
-	}
-	if (yabctl_number(statistics, "hinted_pages")) {
-		snprintf(line, sizeof(line), "%lld pages",
-			 (long long)yabctl_number(statistics, "hinted_pages"));
-		yabctl_row("written of late", line);
-	}
-	if (statistics) {
-		yabctl_row("bytes of pages",
-			   yabctl_bytes(yabctl_number(statistics, "bytes"), a, sizeof(a)));
-		snprintf(line, sizeof(line), "%lld (%lld data, %lld zero)",
-			 (long long)yabctl_number(job, "pages"),
-			 (long long)yabctl_number(statistics, "data_pages"),
-			 (long long)yabctl_number(statistics, "zero_pages"));
-		yabctl_row("pages", line);
-	}
-	if (yabctl_number(statistics, "packed_pages")) {
-		snprintf(line, sizeof(line), "%lld, sent as %s",
-			 (long long)yabctl_number(statistics, "packed_pages"),
-			 yabctl_bytes(yabctl_number(statistics, "packed_bytes"), a, sizeof(a)));
-		yabctl_row("compressed pages", line);
-	}
-	yabctl_row("total time", yabctl_time(yabctl_number(job, "total_us"), a, sizeof(a)));
 }
 
 /* One look of many: a line, or the bar on a terminal. */
@@ -298,10 +163,10 @@ static void yabctl_show_look(struct yabctl *ctl, json_t *job)
 	} else {
 		yabctl_pause(job, pause, sizeof(pause));
 		printf("%s: phase %s, %lld of %lld pages there, %lld faults%s%s\n",
-		       yabctl_text(job, "vm"), yabctl_text(job, "phase"),
-		       (long long)yabctl_number(statistics, "present"),
-		       (long long)yabctl_number(job, "pages"),
-		       (long long)yabctl_number(statistics, "faults"),
+		       yab_figure_text(job, "vm"), yab_figure_text(job, "phase"),
+		       (long long)yab_figure_number(statistics, "present"),
+		       (long long)yab_figure_number(job, "pages"),
+		       (long long)yab_figure_number(statistics, "faults"),
 		       pause[0] ? ", paused " : "", pause);
 	}
 	/* Whoever reads a pipe wants it now. */
@@ -311,7 +176,7 @@ static void yabctl_show_look(struct yabctl *ctl, json_t *job)
 /* The states in which a migration has not ended. */
 static bool yabctl_is_active(json_t *job)
 {
-	const char *state = yabctl_text(job, "state");
+	const char *state = yab_figure_text(job, "state");
 
 	return !strcmp(state, "active") || !strcmp(state, "paused");
 }
@@ -320,7 +185,7 @@ static void yabctl_show_job(struct yabctl *ctl, json_t *answer)
 {
 	json_t *job = json_object_get(answer, "job");
 	json_t *statistics = json_object_get(job, "destination");
-	bool outgoing = !strcmp(yabctl_text(job, "direction"), "outgoing");
+	bool outgoing = !strcmp(yab_figure_text(job, "direction"), "outgoing");
 	char pause[640];
 
 	if (ctl->json) {
@@ -331,22 +196,23 @@ static void yabctl_show_job(struct yabctl *ctl, json_t *answer)
 			yabctl_dump(job);
 		return;
 	}
-	printf("%s: %s %s %s%s%s: %s", yabctl_text(job, "vm"), yabctl_text(job, "direction"),
-	       outgoing ? "to" : "from", yabctl_text(job, "peer"),
-	       yabctl_text(job, "via")[0] ? " via " : "", yabctl_text(job, "via"),
-	       yabctl_text(job, "state"));
+	printf("%s: %s %s %s%s%s: %s", yab_figure_text(job, "vm"),
+	       yab_figure_text(job, "direction"), outgoing ? "to" : "from",
+	       yab_figure_text(job, "peer"),
+	       yab_figure_text(job, "via")[0] ? " via " : "", yab_figure_text(job, "via"),
+	       yab_figure_text(job, "state"));
 	if (yabctl_is_active(job))
-		printf(", phase %s, %lld of %lld pages there", yabctl_text(job, "phase"),
-		       (long long)yabctl_number(statistics, "present"),
-		       (long long)yabctl_number(job, "pages"));
+		printf(", phase %s, %lld of %lld pages there", yab_figure_text(job, "phase"),
+		       (long long)yab_figure_number(statistics, "present"),
+		       (long long)yab_figure_number(job, "pages"));
 	putchar('\n');
 	if (yabctl_pause(job, pause, sizeof(pause))[0])
-		yabctl_row("paused", pause);
-	if (yabctl_text(job, "error")[0])
-		yabctl_row("error", yabctl_text(job, "error"));
-	if (yabctl_text(job, "warning")[0])
-		yabctl_row("warning", yabctl_text(job, "warning"));
-	yabctl_table(job);
+		yab_figure_print("paused", pause);
+	if (yab_figure_text(job, "error")[0])
+		yab_figure_print("error", yab_figure_text(job, "error"));
+	if (yab_figure_text(job, "warning")[0])
+		yab_figure_print("warning", yab_figure_text(job, "warning"));
+	yab_figures_print(job);
 }
 
 static void yabctl_show_list(struct yabctl *ctl, json_t *answer)
@@ -361,11 +227,11 @@ static void yabctl_show_list(struct yabctl *ctl, json_t *answer)
 	}
 	json_array_foreach(vms, i, vm) {
 		job = json_object_get(vm, "job");
-		printf("%-24s %-10s %12s", yabctl_text(vm, "vm"), yabctl_text(vm, "state"),
-		       yabctl_bytes(yabctl_number(vm, "memory"), memory, sizeof(memory)));
+		printf("%-24s %-10s %12s", yab_figure_text(vm, "vm"), yab_figure_text(vm, "state"),
+		       yab_figure_bytes(yab_figure_number(vm, "memory"), memory, sizeof(memory)));
 		if (job)
-			printf("  %s job, %s%s", yabctl_text(job, "direction"),
-			       yabctl_text(job, "phase"),
+			printf("  %s job, %s%s", yab_figure_text(job, "direction"),
+			       yab_figure_text(job, "phase"),
 			       json_object_get(job, "paused") ? ", paused" : "");
 		putchar('\n');
 	}
@@ -381,7 +247,7 @@ static void yabctl_show_nothing(struct yabctl *ctl, json_t *answer)
 static void yabctl_show_message(struct yabctl *ctl, json_t *answer)
 {
 	(void)ctl;
-	printf("%s\n", yabctl_text(answer, "message"));
+	printf("%s\n", yab_figure_text(answer, "message"));
 }
 
 static json_t *yabctl_request_vm(struct yabctl *ctl)
@@ -426,10 +292,10 @@ static json_t *yabctl_request_list(struct yabctl *ctl)
 
 static json_t *yabctl_request_migrate(struct yabctl *ctl)
 {
-	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I}", "codec", ctl->codec, "vm",
+	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:b}", "codec", ctl->codec, "vm",
 			 ctl->operands[0], "destination", ctl->operands[1], "paused", ctl->paused,
 			 "connections", (json_int_t)ctl->connections, "bandwidth",
-			 (json_int_t)ctl->bandwidth);
+			 (json_int_t)ctl->bandwidth, "verify", ctl->verify);
 }
 
 static json_t *yabctl_request_bandwidth(struct yabctl *ctl)
@@ -459,7 +325,7 @@ static const struct yabctl_command yabctl_commands[] = {
 	  yabctl_request_start, yabctl_show_nothing },
 	{ "save", 3, "save VM IMAGE STATE", yabctl_request_save, yabctl_show_nothing },
 	{ "migrate", 2,
-	  "migrate VM DEST[:PORT] [--postcopy] [--postcopy-bandwidth MIB] [--connections N] [--compress CODEC] [--paused] [--json]",
+	  "migrate VM DEST[:PORT] [--postcopy] [--postcopy-bandwidth MIB] [--connections N] [--compress CODEC] [--verify] [--paused] [--json]",
 	  yabctl_request_migrate, yabctl_show_job },
 	{ "bandwidth", 2, "bandwidth VM MIB", yabctl_request_bandwidth, yabctl_show_nothing },
 	{ "list", 0, "list [--json]", yabctl_request_list, yabctl_show_list },
@@ -485,6 +351,7 @@ static void yabctl_help(void)
 	       "  --connections N  connections for them, 1 to %d (1)\n"
 	       "  --compress CODEC  lz4 or zstd for these pages, where that makes them come sooner\n"
 	       "                 (none)\n"
+	       "  --verify       compare the memory of both hosts before the source's is given up\n"
 	       "  --paused       leave the guest paused on the destination\n"
 	       "  --from IMAGE, --state STATE  start from the files that \"yabctl save\" made;\n"
 	       "                 memory follows as it is touched, as in a migration\n"
@@ -554,7 +421,7 @@ static json_t *yabctl_ask(struct yabctl *ctl, json_t *request)
 		answer = json_loads(line, 0, NULL);
 		if (!answer || !json_object_get(answer, "event"))
 			break;
-		if (!strcmp(yabctl_text(answer, "event"), "progress"))
+		if (!strcmp(yab_figure_text(answer, "event"), "progress"))
 			yabctl_progress(ctl, json_object_get(answer, "job"));
 		json_decref(answer);
 		answer = NULL;
@@ -579,7 +446,7 @@ static json_t *yabctl_exchange(struct yabctl *ctl, json_t *request)
 	if (!answer || json_is_true(json_object_get(answer, "ok")))
 		return answer;
 	yabctl_clear_bar(ctl);
-	fprintf(stderr, "yabctl: %s\n", yabctl_text(answer, "error"));
+	fprintf(stderr, "yabctl: %s\n", yab_figure_text(answer, "error"));
 	json_decref(answer);
 	return NULL;
 }
@@ -628,8 +495,8 @@ static int yabctl_run(struct yabctl *ctl, const struct yabctl_command *command)
 		if (fflush(stdout) != EOF)
 			result = 0;
 		/* Who waited for a migration wants to know how it ended. */
-		if (ctl->watch && strcmp(yabctl_text(job, "state"), "completed")) {
-			fprintf(stderr, "yabctl: %s\n", yabctl_text(job, "error"));
+		if (ctl->watch && strcmp(yab_figure_text(job, "state"), "completed")) {
+			fprintf(stderr, "yabctl: %s\n", yab_figure_text(job, "error"));
 			result = YABCTL_FAILED;
 		}
 	}
@@ -642,8 +509,8 @@ static int yabctl_run(struct yabctl *ctl, const struct yabctl_command *command)
 static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 {
 	enum {
-		SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, PAUSED, JSON, WATCH, VIA,
-		FORCE, FROM, STATE, VERSION, HELP,
+		SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, VERIFY, PAUSED, JSON,
+		WATCH, VIA, FORCE, FROM, STATE, VERSION, HELP,
 	};
 	static const struct option options[] = {
 		{ "socket", required_argument, NULL, SOCKET },
@@ -651,6 +518,7 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 		{ "postcopy-bandwidth", required_argument, NULL, BANDWIDTH },
 		{ "connections", required_argument, NULL, CONNECTIONS },
 		{ "compress", required_argument, NULL, COMPRESS },
+		{ "verify", no_argument, NULL, VERIFY },
 		{ "paused", no_argument, NULL, PAUSED },
 		{ "json", no_argument, NULL, JSON },
 		{ "watch", no_argument, NULL, WATCH },
@@ -699,6 +567,9 @@ static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 				return YABCTL_USAGE;
 			}
 			ctl->codec = optarg;
+			break;
+		case VERIFY:
+			ctl->verify = true;
 			break;
 		case PAUSED:
 			ctl->paused = true;

@@ -38,6 +38,9 @@
 #define YAB_WIRE_JSON_MAX	65536		/* bytes of a CALL, REPLY or EVENT */
 #define YAB_WIRE_STATE_MAX	65536		/* bytes of one STATE frame */
 #define YAB_WIRE_ERROR_MAX	512		/* bytes of an ERROR's text */
+#define YAB_WIRE_CHUNK_PAGES	512		/* that have a sum together: 2 MiB */
+#define YAB_WIRE_SUM_SIZE	8		/* bytes of it */
+#define YAB_WIRE_SUMS_MAX	64		/* sums in a SUMMED frame */
 
 /* What a connection is for. */
 enum yab_wire_role {
@@ -60,6 +63,8 @@ enum yab_wire_type {
 	YAB_WIRE_SURVEY = 19,	/* destination -> source: which of count pages are holes? */
 	YAB_WIRE_SURVEYED = 20,	/* source -> destination: so far was looked, ZERO came before */
 	YAB_WIRE_PACKED = 21,	/* source -> destination: count pages, compressed; bulk only */
+	YAB_WIRE_SUM = 22,	/* destination -> source: what are the sums of these chunks? */
+	YAB_WIRE_SUMMED = 23,	/* source -> destination: these; a u64 for each chunk */
 	/* any */
 	YAB_WIRE_ERROR = 32,	/* either way: text; the sender closes after it */
 };

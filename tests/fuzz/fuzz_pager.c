@@ -7,12 +7,15 @@
  * - nothing was written to a page that the pager had not asked for;
  * - nothing was declared that it had not asked for, as pages or where holes are;
  * - it was complete when all pages were declared, and not before;
- * - and as long as the source was honest, pages held what the source has.
+ * - as long as the source was honest, pages held what the source has;
+ * - and then all of them were found to be the same, if they were to be compared, or not known.
  *
- * The first byte chooses the number of pages and the codec. Then each byte is one thing to do (low
- * four bits, see LLVMFuzzerTestOneInput()), on the bulk connection if bit 4 is set.
+ * The first byte chooses the number of pages, the codec, and whether they are compared (bit 7).
+ * Then each byte is one thing to do (low four bits, see LLVMFuzzerTestOneInput()), on the bulk
+ * connection if bit 4 is set.
  */
 #define _GNU_SOURCE 1
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -21,6 +24,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../../daemon/checksum.h"
 #include "../../daemon/pager.h"
 #include "fuzz.h"
 
@@ -34,7 +38,7 @@
 
 struct request {
 	uint64_t page, count;
-	bool is_survey;
+	enum yab_wire_type type;
 };
 
 /* The source's end of a connection. */
@@ -59,7 +63,8 @@ static enum yab_codec_kind kind;	/* of the packs that were agreed on */
 static struct yab_codec *codecs[YAB_CODEC_KINDS];
 static bool asked[PAGES_MAX], surveyed[PAGES_MAX], declared[PAGES_MAX];
 static uint64_t declared_count;
-static bool honest;
+static bool honest, verifies;
+static int checksums_fd = -1;
 static int declare_error, declare_errors;	/* the next ones fail */
 static int completions, failures;
 
@@ -71,11 +76,11 @@ static bool is_zero_page(uint64_t page)
 
 static void take_request(struct link *link, const struct yab_wire_header *header)
 {
-	const bool is_survey = header->type == YAB_WIRE_SURVEY;
-
+	fuzz_check(header->type != YAB_WIRE_SUM || (verifies && declared_count == pages),
+		   "sums of what is not there");
 	for (uint64_t i = 0; i < header->count; i++) {
-		surveyed[header->page + i] |= is_survey;
-		if (is_survey)
+		surveyed[header->page + i] |= header->type == YAB_WIRE_SURVEY;
+		if (header->type != YAB_WIRE_REQUEST)
 			continue;
 		fuzz_check(!declared[header->page + i], "asked for page %llu, which is here",
 			   (unsigned long long)(header->page + i));
@@ -84,7 +89,7 @@ static void take_request(struct link *link, const struct yab_wire_header *header
 	if (link->tail - link->head == REQUESTS)
 		link->head++;	/* will not be answered honestly */
 	link->requests[link->tail++ % REQUESTS] = (struct request){ header->page, header->count,
-								    is_survey };
+								    header->type };
 }
 
 /* Reads what the pager has sent. */
@@ -108,7 +113,8 @@ static void listen_to(struct link *link)
 			fuzz_check(yab_wire_header_decode(link->header, link->role, pages,
 							  &header) == YAB_WIRE_OK,
 				   "malformed frame from the pager");
-			if (header.type == YAB_WIRE_REQUEST || header.type == YAB_WIRE_SURVEY)
+			if (header.type == YAB_WIRE_REQUEST || header.type == YAB_WIRE_SURVEY ||
+			    header.type == YAB_WIRE_SUM)
 				take_request(link, &header);
 			else
 				fuzz_check(header.type == YAB_WIRE_ERROR, "type %d", header.type);
@@ -234,6 +240,29 @@ static size_t put_pack(uint8_t *out, uint64_t page, uint64_t count)
 	return YAB_WIRE_HEADER_SIZE + header.length;
 }
 
+/* There are less pages than a chunk has. */
+static size_t put_sum(uint8_t *out)
+{
+	const struct yab_wire_header header = {
+		.type = YAB_WIRE_SUMMED,
+		.length = YAB_WIRE_SUM_SIZE,
+		.count = pages,
+	};
+	uint8_t bytes[FUZZ_PAGE];
+	uint64_t sum = 0;
+
+	for (uint64_t page = 0; page < pages; page++) {
+		if (is_zero_page(page))
+			continue;
+		fuzz_fill(bytes, page);
+		sum += yab_checksum_page(page, bytes);
+	}
+	sum = htole64(sum);
+	yab_wire_header_encode(out, &header);
+	memcpy(out + YAB_WIRE_HEADER_SIZE, &sum, sizeof(sum));
+	return YAB_WIRE_HEADER_SIZE + sizeof(sum);
+}
+
 /* Makes the answer to the oldest request, as a source does. */
 static void make_answer(struct link *link)
 {
@@ -245,13 +274,17 @@ static void make_answer(struct link *link)
 	link->head++;
 	link->answer_size = 0;
 	link->answer_sent = 0;
-	if (request->is_survey && end > page + SURVEY_MAX)
+	if (request->type == YAB_WIRE_SUM) {
+		link->answer_size = put_sum(link->answer);
+		return;
+	}
+	if (request->type == YAB_WIRE_SURVEY && end > page + SURVEY_MAX)
 		end = page + SURVEY_MAX;
 	while (page < end) {
 		const bool zero = is_zero_page(page);
 		uint64_t next = page + 1;
 
-		if (request->is_survey && !zero) {
+		if (request->type == YAB_WIRE_SURVEY && !zero) {
 			page++;
 			continue;
 		}
@@ -272,7 +305,7 @@ static void make_answer(struct link *link)
 					       next - page);
 		page = next;
 	}
-	if (request->is_survey)
+	if (request->type == YAB_WIRE_SURVEY)
 		link->answer_size += put_frame(link->answer + link->answer_size,
 					       YAB_WIRE_SURVEYED, request->page,
 					       end - request->page);
@@ -303,12 +336,13 @@ static void send_frame(struct fuzz_input *input, struct link *link)
 	static const enum yab_wire_type types[] = { YAB_WIRE_PAGES, YAB_WIRE_ZERO,
 						    YAB_WIRE_REQUEST, YAB_WIRE_ERROR,
 						    YAB_WIRE_SURVEY, YAB_WIRE_SURVEYED,
-						    YAB_WIRE_PACKED };
+						    YAB_WIRE_PACKED, YAB_WIRE_SUMMED,
+						    YAB_WIRE_SUM };
 	const uint8_t type = fuzz_byte(input);
 	uint64_t page = fuzz_short(input) % (pages + 2);
 
 	honest = false;
-	fuzz_send(link->fd, frame, put_frame(frame, types[type % 7], page, fuzz_byte(input) % 9));
+	fuzz_send(link->fd, frame, put_frame(frame, types[type % 9], page, fuzz_byte(input) % 9));
 }
 
 /*
@@ -408,9 +442,15 @@ static void check(const struct yab_pager *pager)
 		fuzz_check((uint64_t)data / FUZZ_PAGE < pages &&
 			   (asked[data / FUZZ_PAGE] || declared[data / FUZZ_PAGE]),
 			   "page %lld was written and not asked for", (long long)data / FUZZ_PAGE);
-	fuzz_check(completions == (declared_count == pages), "%d completions, %llu pages",
-		   completions, (unsigned long long)declared_count);
-	fuzz_check(completions == yab_pager_is_complete(pager), "complete");
+	fuzz_check(yab_pager_is_complete(pager) == (declared_count == pages), "%llu pages",
+		   (unsigned long long)declared_count);
+	fuzz_check(verifies ? completions <= yab_pager_is_complete(pager) :
+			      completions == yab_pager_is_complete(pager), "%d completions",
+		   completions);
+	if (completions && verifies && honest)
+		fuzz_check(!yab_pager_statistics(pager)->different_chunks &&
+			   yab_pager_statistics(pager)->verified_chunks +
+			   yab_pager_statistics(pager)->unverifiable_chunks == 1, "another sum");
 	fuzz_check(failures <= 1, "%d failures", failures);
 	fuzz_check(yab_pager_statistics(pager)->present == declared_count, "present");
 }
@@ -430,6 +470,10 @@ static void begin(uint8_t size)
 			      PAGES_MAX * FUZZ_PAGE), "memory file");
 	pages = sizes[size % 4];
 	kind = size / 4 % YAB_CODEC_KINDS;
+	verifies = size & 128;
+	if (verifies)
+		checksums_fd = yab_checksums_make("fuzz", pages);
+	fuzz_check(!verifies || checksums_fd >= 0, "checksums");
 	for (int i = YAB_CODEC_LZ4; i < YAB_CODEC_KINDS; i++) {
 		if (!codecs[i])
 			codecs[i] = yab_codec_new(i);
@@ -455,6 +499,7 @@ static struct yab_pager *make_pager(struct event_base *base, int pager_fd)
 			      NULL);
 	fuzz_check(pager, "no pager");
 	fuzz_check(!yab_pager_unpack(pager, kind), "no codec");
+	fuzz_check(!verifies || !yab_pager_verify(pager, checksums_fd), "no checksums");
 	fuzz_check(!yab_pager_start(pager), "not started");
 	return pager;
 }
@@ -548,6 +593,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	event_base_free(base);
 	close(kernel);
 	close(pager_fd);
+	if (checksums_fd >= 0)
+		close(checksums_fd);
+	checksums_fd = -1;
 	fuzz_check_descriptors();
 	return 0;
 }

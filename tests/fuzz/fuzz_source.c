@@ -9,6 +9,7 @@
  * connection if bit 4 is set.
  */
 #define _GNU_SOURCE 1
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "../../daemon/backing_file.h"
+#include "../../daemon/checksum.h"
 #include "../../daemon/source.h"
 #include "fuzz.h"
 
@@ -29,7 +31,7 @@
 
 struct request {
 	uint64_t page, count;
-	bool is_survey;
+	enum yab_wire_type type;
 };
 
 /* The destination's end of a connection. */
@@ -87,11 +89,12 @@ static void note_sent(struct link *link, const uint8_t *bytes, size_t size)
 			continue;
 		link->out_size = 0;
 		if (yab_wire_header_decode(link->out, link->role, PAGES, &header) != YAB_WIRE_OK ||
-		    (header.type != YAB_WIRE_REQUEST && header.type != YAB_WIRE_SURVEY))
+		    (header.type != YAB_WIRE_REQUEST && header.type != YAB_WIRE_SURVEY &&
+		     header.type != YAB_WIRE_SUM))
 			link->broken = true;
 		else
 			link->requests[link->asked++] = (struct request){
-				header.page, header.count, header.type == YAB_WIRE_SURVEY };
+				header.page, header.count, header.type };
 	}
 }
 
@@ -140,8 +143,15 @@ static void take_header(struct link *link)
 	}
 	fuzz_check(serving, "pages of a guest that runs");
 	fuzz_check(link->answered < link->asked, "nobody asked");
-	if (request->is_survey) {
+	if (request->type == YAB_WIRE_SURVEY) {
 		take_survey(link, request);
+		return;
+	}
+	if (request->type == YAB_WIRE_SUM) {
+		fuzz_check(frame->type == YAB_WIRE_SUMMED && frame->page == request->page &&
+			   frame->count == request->count, "other sums than asked");
+		link->answered++;
+		link->payload_left = frame->length;
 		return;
 	}
 	fuzz_check(frame->type == YAB_WIRE_PAGES || frame->type == YAB_WIRE_ZERO, "type %d",
@@ -164,7 +174,17 @@ static void take_payload(struct link *link, const uint8_t *bytes, size_t size)
 	const struct yab_wire_header *frame = &link->frame;
 	const uint8_t *want = memory + frame->page * FUZZ_PAGE + frame->length -
 			      link->payload_left;
+	uint64_t sum = 0;
 
+	/* The pages are less than a chunk. */
+	if (frame->type == YAB_WIRE_SUMMED) {
+		for (uint64_t page = 0; page < PAGES; page++)
+			sum += is_data_page(page) ?
+			       yab_checksum_page(page, memory + page * FUZZ_PAGE) : 0;
+		sum = htole64(sum);
+		fuzz_check(!memcmp(bytes, (uint8_t *)&sum + frame->length - link->payload_left,
+				   size), "sum of pages");
+	}
 	if (frame->type == YAB_WIRE_PAGES)
 		fuzz_check(!memcmp(bytes, want, size), "content of pages");
 	link->payload_left -= size;
@@ -210,6 +230,11 @@ static void send_frame(struct fuzz_input *input, struct link *link, uint16_t typ
 
 	header.page = fuzz_short(input) % (PAGES + 2);
 	header.count = fuzz_short(input) % (YAB_WIRE_PAGES_MAX + 2);
+	/* One of all pages is the only one that there may be. */
+	if (type == YAB_WIRE_SUM && header.page % 2) {
+		header.page = 0;
+		header.count = PAGES;
+	}
 	if (type == YAB_WIRE_ERROR) {
 		header.length = (uint32_t)header.count;
 		header.page = 0;

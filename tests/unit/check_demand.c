@@ -126,8 +126,8 @@ START_TEST(region_gone)
 
 	attaches = cases[_i];
 	base = script_base();
-	demand = yab_demand_new(base, "test", PAGES * SCRIPT_PAGE, NULL, YAB_CODEC_NONE, &ops,
-				NULL, &memory_fd, error, sizeof(error));
+	demand = yab_demand_new(base, "test", PAGES * SCRIPT_PAGE, NULL, YAB_CODEC_NONE, false,
+				&ops, NULL, &memory_fd, error, sizeof(error));
 	ck_assert_msg(demand, "%s", error);
 	close(memory_fd);
 	yab_demand_persist(demand);

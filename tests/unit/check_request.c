@@ -63,7 +63,7 @@ START_TEST(survey)
 	uint64_t page, count;
 
 	yab_requests_reset(&requests);
-	yab_requests_add_survey(&requests, 100, 1000);
+	yab_requests_add_question(&requests, YAB_WIRE_SURVEY, 100, 1000);
 	yab_requests_add(&requests, 1100, 1, 64);
 	ck_assert_uint_eq(requests.pages, 1);
 	ck_assert(!survey_expects(YAB_WIRE_ZERO, 100, 1));
@@ -84,7 +84,7 @@ START_TEST(survey)
 	ck_assert(!survey_expects(YAB_WIRE_SURVEYED, 1100, 1));
 	ck_assert(expect(1100, 1));
 	/* Pages that are lost are told, surveys are not. */
-	yab_requests_add_survey(&requests, 300, 1);
+	yab_requests_add_question(&requests, YAB_WIRE_SURVEY, 300, 1);
 	yab_requests_add(&requests, 400, 2, 64);
 	ck_assert(yab_requests_drop(&requests, &page, &count));
 	ck_assert(page == 1100 && count == 1);
@@ -102,7 +102,7 @@ START_TEST(survey_does_not_join)
 	struct yab_wire_header header;
 
 	yab_requests_reset(&requests);
-	yab_requests_add_survey(&requests, 10, 1);
+	yab_requests_add_question(&requests, YAB_WIRE_SURVEY, 10, 1);
 	yab_requests_add(&requests, 11, 1, 64);
 	ck_assert_uint_eq(yab_requests_encode(&requests, bytes, sizeof(bytes)),
 			  2 * YAB_WIRE_HEADER_SIZE);

@@ -84,6 +84,29 @@ START_TEST(workers_add_up)
 }
 END_TEST
 
+/* What is said of the whole region at its end is said again, and not added up. */
+START_TEST(verified_once)
+{
+	json_t *message;
+
+	for (int worker = 0; worker < 2; worker++) {
+		message = json_pack("{s:i, s:i, s:i, s:i, s:i}", "bytes", 5, "verified_chunks", 7,
+				    "unverifiable_chunks", 2, "different_chunks", 1,
+				    "different_page", 512);
+		yab_statistics_take(&statistics, message);
+		json_decref(message);
+		if (!worker)
+			yab_statistics_lost_worker(&statistics);
+	}
+	ck_assert_int_eq(number(statistics.now, "bytes"), 10);
+	ck_assert_int_eq(number(statistics.now, "verified_chunks"), 7);
+	ck_assert_int_eq(number(statistics.now, "unverifiable_chunks"), 2);
+	ck_assert_int_eq(number(statistics.now, "different_chunks"), 1);
+	ck_assert_int_eq(number(statistics.now, "different_page"), 512);
+	yab_statistics_release(&statistics);
+}
+END_TEST
+
 /* The most that a worker ever says must fit into a message, or its end would not be told. */
 START_TEST(bounded)
 {
@@ -103,6 +126,7 @@ int main(void)
 	TCase *tcase = tcase_create("statistics");
 
 	tcase_add_test(tcase, workers_add_up);
+	tcase_add_test(tcase, verified_once);
 	tcase_add_test(tcase, bounded);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);

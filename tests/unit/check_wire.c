@@ -100,6 +100,10 @@ START_TEST(header_good)
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SURVEYED, 0, 999, 1) },
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PACKED, 1, 999, 1) },
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PACKED, 65535, 0, 16) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUM, 0, 0, 1000) },
+		{ YAB_WIRE_URGENT, FRAME(YAB_WIRE_SUM, 0, 512, 488) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUMMED, 16, 0, 1000) },
+		{ YAB_WIRE_URGENT, FRAME(YAB_WIRE_SUMMED, 8, 0, 512) },
 	};
 	uint8_t bytes[YAB_WIRE_HEADER_SIZE];
 	struct yab_wire_header in;
@@ -141,7 +145,7 @@ START_TEST(header_hostile)
 		/* unknown types */
 		{ YAB_WIRE_CONTROL, FRAME(0, 0, 0, 0) },
 		{ YAB_WIRE_CONTROL, FRAME(6, 0, 0, 0) },
-		{ YAB_WIRE_BULK, FRAME(22, 0, 0, 1) },
+		{ YAB_WIRE_BULK, FRAME(24, 0, 0, 1) },
 		{ YAB_WIRE_BULK, FRAME(0xffff, 0, 0, 1) },
 		/* the wrong connection */
 		{ YAB_WIRE_CONTROL, FRAME(YAB_WIRE_REQUEST, 0, 0, 1) },
@@ -195,6 +199,21 @@ START_TEST(header_hostile)
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PACKED, 100, 0, 17) },
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PACKED, 100, 0, 0) },
 		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_PACKED, 100, 1000, 1) },
+		/* sums */
+		{ YAB_WIRE_CONTROL, FRAME(YAB_WIRE_SUM, 0, 0, 512) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUM, 0, 0, 511) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUM, 0, 0, 513) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUM, 0, 1, 511) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUM, 0, 512, 487) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUM, 0, 512, 512) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUM, 8, 0, 512) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUM, 0, 0, 0) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUMMED, 0, 0, 512) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUMMED, 7, 0, 512) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUMMED, 16, 0, 512) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUMMED, 8, 0, 1000) },
+		{ YAB_WIRE_BULK, FRAME(YAB_WIRE_SUMMED, 0xffffffff, 0, 1000) },
+		{ YAB_WIRE_CONTROL, FRAME(YAB_WIRE_SUMMED, 8, 0, 512) },
 	};
 	uint8_t bytes[YAB_WIRE_HEADER_SIZE];
 	struct yab_wire_header in;
@@ -251,6 +270,28 @@ START_TEST(role_names)
 }
 END_TEST
 
+/* How many chunks a question and an answer may have. */
+START_TEST(sums_of_many_chunks)
+{
+	const uint64_t most = (uint64_t)YAB_WIRE_SUMS_MAX * YAB_WIRE_CHUNK_PAGES;
+	struct yab_wire_header header = FRAME(YAB_WIRE_SUM, 0, most, most), in;
+	uint8_t bytes[YAB_WIRE_HEADER_SIZE];
+
+	for (int type = 0; type < 2; type++) {
+		yab_wire_header_encode(bytes, &header);
+		ck_assert_int_eq(yab_wire_header_decode(bytes, YAB_WIRE_BULK, 8 * most, &in),
+				 YAB_WIRE_OK);
+		header.count += YAB_WIRE_CHUNK_PAGES;
+		header.length += type * YAB_WIRE_SUM_SIZE;
+		yab_wire_header_encode(bytes, &header);
+		ck_assert_int_eq(yab_wire_header_decode(bytes, YAB_WIRE_BULK, 8 * most, &in),
+				 YAB_WIRE_MALFORMED);
+		header = (struct yab_wire_header)FRAME(YAB_WIRE_SUMMED, YAB_WIRE_SUMS_MAX *
+						       YAB_WIRE_SUM_SIZE, 0, most);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("wire");
@@ -259,9 +300,10 @@ int main(void)
 	tcase_add_test(tcase, hello_round_trip);
 	tcase_add_test(tcase, hello_layout);
 	tcase_add_loop_test(tcase, hello_hostile, 0, 12);
-	tcase_add_loop_test(tcase, header_good, 0, 16);
+	tcase_add_loop_test(tcase, header_good, 0, 20);
 	tcase_add_test(tcase, header_layout);
-	tcase_add_loop_test(tcase, header_hostile, 0, 50);
+	tcase_add_loop_test(tcase, header_hostile, 0, 64);
+	tcase_add_test(tcase, sums_of_many_chunks);
 	tcase_add_test(tcase, header_random);
 	tcase_add_test(tcase, role_names);
 	suite_add_tcase(suite, tcase);

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../daemon/checksum.h"
 #include "../../daemon/histogram.h"
 #include "../../daemon/log.h"
 #include "../../daemon/worker.h"
@@ -758,10 +759,40 @@ static void send_start(struct worker *worker, const char *side, int fd)
 {
 	ck_assert_int_eq(yab_channel_send(worker->channel,
 					  yab_worker_start_message(side, "test", PAGES,
-								   YAB_CODEC_NONE, NULL, true),
+								   YAB_CODEC_NONE, NULL, true,
+								   false),
 					  &fd, 1),
 			 0);
 }
+
+/* With a file for checksums all pages are compared, in the sandbox; without one none are. */
+START_TEST(verified)
+{
+	const int fds[2] = { there.fd, yab_checksums_make("test", PAGES) };
+
+	ck_assert_int_ge(fds[1], 0);
+	spawn(&source);
+	spawn(&destination);
+	send_start(&source, "source", here.fd);
+	ck_assert_int_eq(yab_channel_send(destination.channel,
+					  yab_worker_start_message("destination", "test", PAGES,
+								   YAB_CODEC_NONE, NULL, true,
+								   true),
+					  fds, _i ? 2 : 1),
+			 0);
+	close(fds[1]);
+	connect_workers("bulk");
+	serve(&source);
+	while (!destination.complete)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_int_eq(number(&destination, "verified_chunks"),
+			 _i ? (json_int_t)yab_wire_chunks(PAGES) : 0);
+	ck_assert_int_eq(number(&destination, "unverifiable_chunks"), 0);
+	ck_assert_int_eq(number(&destination, "different_chunks"), 0);
+	hang_up(&destination);
+	expect_exit(&destination, 0);
+}
+END_TEST
 
 /*
  * Both sides' lines have the name of the migration; and when it is complete, the end of its
@@ -829,6 +860,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tcase, odd_messages);
 	tcase_add_test(tcase, hints_are_taken);
 	tcase_add_test(tcase, inherits_nothing);
+	tcase_add_loop_test(tcase, verified, 0, 2);
 	tcase_add_test(tcase, quiet_end);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);

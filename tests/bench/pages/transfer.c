@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * transfer YABUSAMED SIZE DATA CONNECTIONS [TLS-FOLDER]
+ * transfer [--verify] YABUSAMED SIZE DATA CONNECTIONS [TLS-FOLDER]
  *
  * One transfer of a memory file of SIZE MiB from a source worker to a destination worker,
  * over TCP on the loopback device, without a region: nobody touches the memory before it
  * is complete, so everything moves in bulk. Both workers are processes of the program
  * YABUSAMED, and this program is the supervisor of both. DATA MiB of the file are random
  * bytes, in runs of 1 MiB at equal distances (all of it if DATA is SIZE); the rest are holes.
+ *
+ * With --verify the workers compare all of it by checksums before they are done.
  *
  * Prints lines of "name value" once the destination's memory was compared with the source's.
  */
@@ -31,6 +33,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "checksum.h"
 #include "region.h"
 #include "security.h"
 #include "wire.h"
@@ -54,7 +57,8 @@ struct worker {
 
 static struct event_base *base;
 static struct worker workers[SIDES];
-static bool complete;
+static bool complete, verifies;
+static json_int_t verified;	/* chunks */
 static unsigned int opened;	/* ends of connections */
 static struct timespec completed;
 
@@ -127,23 +131,31 @@ static void on_message(json_t *message, const int *fds, size_t fd_count, void *a
 		clock_gettime(CLOCK_MONOTONIC, &completed);
 		complete = true;
 		event_base_loopbreak(base);
-	} else if (strcmp(type, "statistics")) {
+	} else if (!strcmp(type, "statistics")) {
+		verified = json_integer_value(json_object_get(message, "verified_chunks"));
+	} else {
 		die("the %s worker says: %s", side_names[worker->side],
 		    json_string_value(json_object_get(message, "error")));
 	}
 	look_at_memory(worker);
 }
 
-static void tell(struct worker *worker, json_t *message, int fd)
+static void tell_with(struct worker *worker, json_t *message, const int *fds, size_t count)
 {
-	if (yab_channel_send(worker->channel, message, &fd, fd >= 0) < 0)
+	if (yab_channel_send(worker->channel, message, fds, count) < 0)
 		die("cannot tell the %s worker: %s", side_names[worker->side], strerror(errno));
+}
+
+static void tell(struct worker *worker, json_t *message)
+{
+	tell_with(worker, message, NULL, 0);
 }
 
 /* As yab_worker_spawn() does, but any yabusamed may be the worker. */
 static void start(struct worker *worker, int side, const char *program, unsigned long size)
 {
-	int pair[2];
+	const bool sums = verifies && side == DESTINATION;
+	int pair[2], fds[2];
 
 	worker->side = side;
 	worker->memory_fd = yab_region_memory(side_names[side], size);
@@ -168,10 +180,16 @@ static void start(struct worker *worker, int side, const char *program, unsigned
 	worker->channel = yab_channel_new(base, pair[0], on_message, worker);
 	if (!worker->channel)
 		die("no channel: %s", strerror(errno));
-	tell(worker, json_pack("{s:s, s:s, s:s, s:I, s:b}", "type", "start", "side",
-			       side_names[side], "vm", "bench", "pages",
-			       (json_int_t)(size / YAB_WIRE_PAGE_SIZE), "sweep", 0),
-	     worker->memory_fd);
+	fds[0] = worker->memory_fd;
+	fds[1] = sums ? yab_checksums_make("bench", size / YAB_WIRE_PAGE_SIZE) : -1;
+	if (sums && fds[1] < 0)
+		die("cannot make a file for checksums: %s", strerror(errno));
+	tell_with(worker, json_pack("{s:s, s:s, s:s, s:I, s:b, s:b}", "type", "start", "side",
+				    side_names[side], "vm", "bench", "pages",
+				    (json_int_t)(size / YAB_WIRE_PAGE_SIZE), "sweep", 0, "verify",
+				    sums), fds, sums ? 2 : 1);
+	if (sums)
+		close(fds[1]);
 }
 
 static void connect_pair(int *here, int *there)
@@ -311,8 +329,13 @@ int main(int argc, char **argv)
 	struct timespec began;
 	unsigned long size, data, connections;
 
+	if (argc > 1 && !strcmp(argv[1], "--verify")) {
+		verifies = true;
+		argv++;
+		argc--;
+	}
 	if (argc != 5 && argc != 6)
-		die("usage: transfer YABUSAMED SIZE DATA CONNECTIONS [TLS-FOLDER] (MiB)");
+		die("usage: transfer [--verify] YABUSAMED SIZE DATA CONNECTIONS [TLS-FOLDER] (MiB)");
 	size = number(argv[2]);
 	data = number(argv[3]);
 	if (data > size)
@@ -326,18 +349,20 @@ int main(int argc, char **argv)
 	for (int side = 0; side < SIDES; side++)
 		start(&workers[side], side, argv[1], size * MIB);
 	fill(workers[SOURCE].memory_fd, size, data);
-	tell(&workers[SOURCE], json_pack("{s:s}", "type", "serve"), -1);
+	tell(&workers[SOURCE], json_pack("{s:s}", "type", "serve"));
 	connect_role(YAB_WIRE_URGENT, 0, argv[5]);
 	for (unsigned long i = 0; i < connections; i++)
 		connect_role(YAB_WIRE_BULK, (unsigned int)i, argv[5]);
 	clock_gettime(CLOCK_MONOTONIC, &began);
-	tell(&workers[DESTINATION], json_pack("{s:s}", "type", "sweep"), -1);
+	tell(&workers[DESTINATION], json_pack("{s:s}", "type", "sweep"));
 	while (!complete)
 		if (event_base_dispatch(base) == 1)
 			die("nothing to wait for");
 	for (int side = 0; side < SIDES; side++)
 		look_at_memory(&workers[side]);
 	compare();
+	if (verifies && (uint64_t)verified != yab_wire_chunks(size * MIB / YAB_WIRE_PAGE_SIZE))
+		die("only %lld chunks are verified", (long long)verified);
 	printf("seconds %.3f\nbytes %lu\n", seconds(began, completed), data * MIB);
 	/* The destination first: the source goes on while it has connections. */
 	end(&workers[DESTINATION]);
