@@ -28,6 +28,18 @@ void yab_finding_read(json_t *statistics, uint64_t pages, struct yab_finding *fi
 	finding->page = yab_finding_number(statistics, "different_page", pages);
 }
 
+int yab_finding_write(json_t *statistics, const struct yab_finding *finding)
+{
+	return json_object_set_new(statistics, "verified_chunks",
+				   json_integer((json_int_t)finding->verified)) < 0 ||
+	       json_object_set_new(statistics, "unverifiable_chunks",
+				   json_integer((json_int_t)finding->unverifiable)) < 0 ||
+	       json_object_set_new(statistics, "different_chunks",
+				   json_integer((json_int_t)finding->different)) < 0 ||
+	       json_object_set_new(statistics, "different_page",
+				   json_integer((json_int_t)finding->page)) < 0 ? -1 : 0;
+}
+
 void yab_finding_expect(json_t *statistics, uint64_t pages, struct yab_finding *finding)
 {
 	finding->unverifiable = yab_wire_chunks(pages) - finding->different - finding->verified;

@@ -24,6 +24,8 @@ struct yab_finding {
  * All zero: nothing was compared.
  */
 void yab_finding_read(json_t *statistics, uint64_t pages, struct yab_finding *finding);
+/* The same the other way. 0, or -1 without memory. */
+int yab_finding_write(json_t *statistics, const struct yab_finding *finding);
 /*
  * Every page of it was to be compared: what was not is unverifiable, also in @statistics (may
  * be NULL), which are for people.

@@ -45,7 +45,8 @@ static int yab_incoming_recall_job(struct yab_incoming *incoming, char *error, s
 }
 
 /* Only the source is waited for, with what it will want to know. */
-static int yab_incoming_recall_session(struct yab_incoming *incoming)
+static int yab_incoming_recall_session(struct yab_incoming *incoming,
+				       const struct yab_finding *finding)
 {
 	if (incoming->step == YAB_INCOMING_GONE) {
 		snprintf(incoming->error, sizeof(incoming->error),
@@ -54,7 +55,7 @@ static int yab_incoming_recall_session(struct yab_incoming *incoming)
 	}
 	incoming->complete = true;
 	incoming->statistics = json_pack("{s:I}", "present", (json_int_t)incoming->pages);
-	return incoming->statistics ? 0 : -1;
+	return incoming->statistics ? yab_finding_write(incoming->statistics, finding) : -1;
 }
 
 static enum yab_incoming_step yab_incoming_recall_step(enum yab_record_state state)
@@ -87,7 +88,7 @@ int yab_incoming_adopt(struct yab_supervisor *supervisor, const struct yab_recor
 		goto err;
 	snprintf(error, error_size, "out of memory");
 	if (yab_record_is_session(state)) {
-		if (yab_incoming_recall_session(incoming) < 0)
+		if (yab_incoming_recall_session(incoming, &record->migration.finding) < 0)
 			goto err;
 		return 0;
 	}

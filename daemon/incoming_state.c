@@ -81,6 +81,9 @@ static void yab_incoming_describe(const struct yab_incoming *incoming,
 	migration->bandwidth = incoming->bandwidth;
 	migration->codec = incoming->codec;
 	migration->worker = incoming->worker;
+	/* The source must hear of it, whoever tells it. */
+	if (state == YAB_RECORD_COMPLETE)
+		yab_finding_read(incoming->statistics, incoming->pages, &migration->finding);
 }
 
 int yab_incoming_promise(struct yab_incoming *incoming, enum yab_record_state state, char *error,

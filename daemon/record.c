@@ -76,16 +76,27 @@ static json_t *yab_record_qemu(const struct yab_record_qemu *qemu)
 			 qemu->memory_path, "description", qemu->description);
 }
 
+/* NULL where nothing was compared. */
+static json_t *yab_record_finding(const struct yab_finding *finding)
+{
+	if (!finding->verified && !finding->unverifiable && !finding->different)
+		return NULL;
+	return json_pack("{s:I, s:I, s:I, s:I}", "verified", (json_int_t)finding->verified,
+			 "unverifiable", (json_int_t)finding->unverifiable, "different",
+			 (json_int_t)finding->different, "page", (json_int_t)finding->page);
+}
+
 static json_t *yab_record_migration(const struct yab_record_migration *migration)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:I, s:s, s:o*}", "state",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:I, s:s, s:o*, s:o*}", "state",
 			 yab_record_names[migration->state], "token", migration->token, "route",
 			 migration->route, "instance", migration->instance, "session",
 			 migration->session, "peer", migration->peer, "running",
 			 migration->running, "connections", (int)migration->connections,
 			 "bandwidth", (json_int_t)migration->bandwidth, "codec",
 			 yab_codec_name(migration->codec), "worker",
-			 migration->worker.pid ? yab_record_process(&migration->worker) : NULL);
+			 migration->worker.pid ? yab_record_process(&migration->worker) : NULL,
+			 "finding", yab_record_finding(&migration->finding));
 }
 
 char *yab_record_print(const struct yab_record *record, const char *boot)
@@ -170,18 +181,34 @@ static int yab_record_take_token(char *to, const char *from, enum yab_record_sta
 	return yab_record_take(to, YAB_TOKEN_TEXT_SIZE, from);
 }
 
+static int yab_record_take_finding(struct yab_finding *finding, json_int_t verified,
+				   json_int_t unverifiable, json_int_t different, json_int_t page)
+{
+	if (verified < 0 || unverifiable < 0 || different < 0 || page < 0)
+		return -1;
+	*finding = (struct yab_finding){
+		.verified = (uint64_t)verified,
+		.unverifiable = (uint64_t)unverifiable,
+		.different = (uint64_t)different,
+		.page = (uint64_t)page,
+	};
+	return 0;
+}
+
 static int yab_record_parse_migration(json_t *json, struct yab_record_migration *migration)
 {
 	const char *state, *token, *route, *instance, *session, *peer, *codec;
+	json_int_t verified = 0, unverifiable = 0, different = 0, page = 0;
 	json_int_t connections, bandwidth, pid = 0, start = 0;
 	int running;
 
 	if (json_unpack_ex(json, NULL, JSON_STRICT,
-			   "{s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:I,s:I,s:s,s?{s:I,s:I}}", "state",
+			   "{s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:I,s:I,s:s,s?{s:I,s:I},s?{s:I,s:I,s:I,s:I}}", "state",
 			   &state, "token", &token, "route", &route, "instance", &instance,
 			   "session", &session, "peer", &peer, "running", &running, "connections",
 			   &connections, "bandwidth", &bandwidth, "codec", &codec, "worker", "pid",
-			   &pid, "start", &start) < 0)
+			   &pid, "start", &start, "finding", "verified", &verified, "unverifiable",
+			   &unverifiable, "different", &different, "page", &page) < 0)
 		return -1;
 	migration->codec = yab_codec_named(codec);
 	if (strcmp(codec, yab_codec_name(migration->codec)))
@@ -197,7 +224,9 @@ static int yab_record_parse_migration(json_t *json, struct yab_record_migration 
 	    yab_record_take_token(migration->route, route, migration->state) < 0 ||
 	    yab_record_take_token(migration->instance, instance, migration->state) < 0 ||
 	    yab_record_take(migration->session, sizeof(migration->session), session) < 0 ||
-	    yab_record_take(migration->peer, sizeof(migration->peer), peer) < 0)
+	    yab_record_take(migration->peer, sizeof(migration->peer), peer) < 0 ||
+	    yab_record_take_finding(&migration->finding, verified, unverifiable, different,
+				    page) < 0)
 		return -1;
 	return yab_record_take_process(&migration->worker, pid, start);
 }

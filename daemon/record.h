@@ -7,10 +7,11 @@
  *	"description": SHA-256}]
  *    [, "migration": {"state": STATE, "token": HEX, "route": HEX, "instance": HEX,
  *	"session": HEX, "peer": TEXT, "running": BOOL, "connections": N, "bandwidth": N,
- *	"codec": NAME [, "worker": {"pid": N, "start": N}]}]}
+ *	"codec": NAME [, "worker": {"pid": N, "start": N}]
+ *	[, "finding": {"verified": N, "unverifiable": N, "different": N, "page": N}]}]}
  *
  * A member that is missing or not known makes the file one that is not understood: who
- * adds one counts the version up. "pid" 0 is a QEMU that was about to be started.
+ * adds one that is always there counts the version up. "pid" 0 is a QEMU that was about to be started.
  */
 #ifndef YAB_DAEMON_RECORD_H
 #define YAB_DAEMON_RECORD_H
@@ -21,6 +22,7 @@
 
 #include "codec.h"
 #include "description.h"
+#include "finding.h"
 #include "log.h"
 #include "process.h"
 #include "token.h"
@@ -63,6 +65,8 @@ struct yab_record_migration {
 	uint64_t bandwidth;
 	enum yab_codec_kind codec;		/* that was agreed on */
 	struct yab_process worker;
+	/* Of a session that is complete; all zero if nothing was compared. */
+	struct yab_finding finding;
 };
 
 struct yab_record {

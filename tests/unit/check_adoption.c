@@ -13,7 +13,7 @@
 
 #include "../../daemon/adoption.h"
 #include "../../daemon/child.h"
-#include "../../daemon/incoming.h"
+#include "../../daemon/incoming_state.h"
 #include "../../daemon/memory.h"
 #include "../../daemon/outgoing.h"
 #include "../../daemon/region.h"
@@ -385,19 +385,26 @@ START_TEST(ended_meanwhile)
 }
 END_TEST
 
-/* The source of a session that has all its pages is answered by the next supervisor, too. */
+/*
+ * The source of a session that has all its pages is answered by the next supervisor, too, and
+ * is told again what was found when they were compared.
+ */
 START_TEST(complete_session)
 {
 	const struct yab_record_migration migration = {
 		.state = YAB_RECORD_COMPLETE,
 		.token = TOKEN, .route = ROUTE, .instance = OTHER, .peer = "h",
+		.finding = { .verified = 1, .different = 2, .page = 512 },
 	};
 	struct yab_incoming *incoming;
+	struct yab_finding finding;
 
-	yab_journal_keep(supervisor.journal, "vm1", 4096, &migration);
+	yab_journal_keep(supervisor.journal, "vm1", 3 * 512 * 4096, &migration);
 	yab_adopt_all(&supervisor);
 	incoming = yab_incomings_find(supervisor.incomings, TOKEN);
 	ck_assert_ptr_nonnull(incoming);
+	yab_finding_read(incoming->statistics, 3 * 512, &finding);
+	ck_assert_mem_eq(&finding, &migration.finding, sizeof(finding));
 	ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
 	ck_assert(!yab_incomings_give_up(supervisor.incomings));
 	ck_assert_uint_eq(records(), 1);

@@ -51,6 +51,7 @@ static struct yab_record_migration some_migration(enum yab_record_state state)
 		.bandwidth = 1 << 20,
 		.codec = YAB_CODEC_ZSTD,
 		.worker = { .pid = 4712, .start = 7 },
+		.finding = { .verified = 1, .unverifiable = 2, .different = 3, .page = 4 },
 	};
 
 	return migration;
@@ -79,6 +80,8 @@ static void same_record(const struct yab_record *a, const struct yab_record *b)
 	ck_assert_int_eq(a->migration.state, b->migration.state);
 	ck_assert_str_eq(a->migration.token, b->migration.token);
 	ck_assert_str_eq(a->migration.route, b->migration.route);
+	ck_assert_mem_eq(&a->migration.finding, &b->migration.finding,
+			 sizeof(a->migration.finding));
 	ck_assert_str_eq(a->migration.instance, b->migration.instance);
 	ck_assert_str_eq(a->migration.session, b->migration.session);
 	ck_assert_str_eq(a->migration.peer, b->migration.peer);
