@@ -181,9 +181,15 @@ static int yab_record_take_token(char *to, const char *from, enum yab_record_sta
 	return yab_record_take(to, YAB_TOKEN_TEXT_SIZE, from);
 }
 
-static int yab_record_take_finding(struct yab_finding *finding, json_int_t verified,
-				   json_int_t unverifiable, json_int_t different, json_int_t page)
+/* @json may be NULL: nothing was compared. */
+static int yab_record_parse_finding(json_t *json, struct yab_finding *finding)
 {
+	json_int_t verified = 0, unverifiable = 0, different = 0, page = 0;
+
+	if (json && json_unpack_ex(json, NULL, JSON_STRICT, "{s:I, s:I, s:I, s:I}", "verified",
+				   &verified, "unverifiable", &unverifiable, "different",
+				   &different, "page", &page) < 0)
+		return -1;
 	if (verified < 0 || unverifiable < 0 || different < 0 || page < 0)
 		return -1;
 	*finding = (struct yab_finding){
@@ -198,17 +204,16 @@ static int yab_record_take_finding(struct yab_finding *finding, json_int_t verif
 static int yab_record_parse_migration(json_t *json, struct yab_record_migration *migration)
 {
 	const char *state, *token, *route, *instance, *session, *peer, *codec;
-	json_int_t verified = 0, unverifiable = 0, different = 0, page = 0;
 	json_int_t connections, bandwidth, pid = 0, start = 0;
+	json_t *finding = NULL;
 	int running;
 
 	if (json_unpack_ex(json, NULL, JSON_STRICT,
-			   "{s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:I,s:I,s:s,s?{s:I,s:I},s?{s:I,s:I,s:I,s:I}}", "state",
+			   "{s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:I,s:I,s:s,s?{s:I,s:I},s?o}", "state",
 			   &state, "token", &token, "route", &route, "instance", &instance,
 			   "session", &session, "peer", &peer, "running", &running, "connections",
 			   &connections, "bandwidth", &bandwidth, "codec", &codec, "worker", "pid",
-			   &pid, "start", &start, "finding", "verified", &verified, "unverifiable",
-			   &unverifiable, "different", &different, "page", &page) < 0)
+			   &pid, "start", &start, "finding", &finding) < 0)
 		return -1;
 	migration->codec = yab_codec_named(codec);
 	if (strcmp(codec, yab_codec_name(migration->codec)))
@@ -225,8 +230,7 @@ static int yab_record_parse_migration(json_t *json, struct yab_record_migration 
 	    yab_record_take_token(migration->instance, instance, migration->state) < 0 ||
 	    yab_record_take(migration->session, sizeof(migration->session), session) < 0 ||
 	    yab_record_take(migration->peer, sizeof(migration->peer), peer) < 0 ||
-	    yab_record_take_finding(&migration->finding, verified, unverifiable, different,
-				    page) < 0)
+	    yab_record_parse_finding(finding, &migration->finding) < 0)
 		return -1;
 	return yab_record_take_process(&migration->worker, pid, start);
 }
