@@ -8,11 +8,11 @@
  *    [, "migration": {"state": STATE, "token": HEX, "route": HEX, "instance": HEX,
  *	"session": HEX, "peer": TEXT, "running": BOOL, "connections": N, "bandwidth": N,
  *	"codec": NAME [, "worker": {"pid": N, "start": N}]
- *	[, "finding": {"verified": N, "unverifiable": N, "different": N,
- *	"page": N}]}]}
+ *	[, "finding": {"verified": N, "unverifiable": N, "different": N, "page": N}]}]}
  *
  * A member that is missing or not known makes the file one that is not understood: who
- * adds one that is always there counts the version up. "pid" 0 is a QEMU that was about to be started.
+ * adds one that is always there counts the version up. "pid" 0 is a QEMU that was about to be
+ * started.
  */
 #ifndef YAB_DAEMON_RECORD_H
 #define YAB_DAEMON_RECORD_H
