@@ -36,12 +36,10 @@ start()
 arrived()
 {
 	ok "all its pages come" until_true 60 state_is "$1" completed
-	ok "the page workers end" until_true 10 no_workers "$1"
+	ok "the page workers end" until_true 10 no_worker "$1"
 	ok "the guest found no wrong page" guest_is_right "$1"
 	ok "nobody wrote to the files" test "$sum" = "$(sha256sum "$image" "$state")"
 }
-
-no_workers() { ! on "$1" pgrep -x 'yabusame-(pager|source)' >/dev/null; }
 
 set_up
 guest_goes_on host1 || bail "the guest does not run"

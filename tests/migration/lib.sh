@@ -164,6 +164,7 @@ qemu_pid()
 }
 
 no_qemu() { ! qemu_pid "$1" >/dev/null; }
+no_worker() { ! on "$1" pgrep -x 'yabusame-.*' >/dev/null; }
 no_region() { ! on "$1" test -e "/dev/yabusame/$vm"; }
 has_vm() { on "$1" yabctl list 2>/dev/null | grep -q "^$vm "; }
 no_vm() { on "$1" yabctl list >/dev/null && ! has_vm "$1"; }

@@ -43,8 +43,6 @@ moment_is_here()
 # worker_pid HOST: of the page worker there, which may not be there yet
 worker_pid() { on "$1" pgrep -x 'yabusame-.*' | head -n 1; }
 
-no_worker() { [[ -z $(worker_pid "$1") ]]; }
-
 # pause [TIMES]: the length of the fault itself, of tenths of a second
 pause()
 {
