@@ -3,7 +3,7 @@
 # A guest is saved to files and started from them, lazily: on the same host, where a page worker
 # is killed on the way, and then on the other one. Its pages are right, and it can be
 # moved when they are all there.
-YAB_GUEST_MIB=${YAB_GUEST_MIB:-32}
+: "${YAB_GUEST_MIB:=32}" "${YAB_GUEST_SIZE:=128M}"	# soon moved
 . "$(dirname "$0")/lib.sh"
 
 image=$YAB_LAB_OUT/$vm.image
