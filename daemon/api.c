@@ -167,6 +167,25 @@ static void yab_api_done(const char *error, void *arg)
 	yab_api_request_end(arg, json_pack("{s:b}", "ok", 1), error);
 }
 
+/* For a migration past its commit. */
+static void yab_api_destroy_forced(struct yab_api_request *request)
+{
+	struct yab_supervisor *supervisor = request->api->supervisor;
+	char error[YAB_WIRE_ERROR_MAX];
+	struct yab_vm *vm;
+
+	if (yab_rescue_abandon(supervisor, request->vm, true, error, sizeof(error)) < 0) {
+		yab_api_request_end(request, NULL, error);
+		return;
+	}
+	/* A guest that had all its pages goes on without its migration. */
+	vm = yab_vms_find(supervisor->vms, request->vm);
+	if (!vm || (vm->state != YAB_VM_RUNNING && vm->state != YAB_VM_PAUSED))
+		yab_api_done(NULL, request);
+	else if (yab_vm_destroy(vm, yab_api_done, request, error, sizeof(error)) < 0)
+		yab_api_request_end(request, NULL, error);
+}
+
 static void yab_api_destroy(struct yab_client *client, const char *vm, json_t *json)
 {
 	struct yab_supervisor *supervisor = client->api->supervisor;
@@ -187,11 +206,7 @@ static void yab_api_destroy(struct yab_client *client, const char *vm, json_t *j
 	} else if (yab_rescue_permit(supervisor, vm, force, error, sizeof(error)) < 0) {
 		yab_api_request_end(request, NULL, error);
 	} else if (job && yab_job_active(job) && force) {
-		/* Past its commit that is what is meant. */
-		if (yab_rescue_abandon(supervisor, vm, true, error, sizeof(error)) < 0)
-			yab_api_request_end(request, NULL, error);
-		else
-			yab_api_done(NULL, request);
+		yab_api_destroy_forced(request);
 	} else if (job && yab_job_active(job)) {
 		snprintf(error, sizeof(error), "VM %s is in a migration: see yabctl jobinfo %s", vm,
 			 vm);

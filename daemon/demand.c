@@ -66,10 +66,20 @@ struct yab_demand {
 
 static void yab_demand_interrupt(struct yab_demand *demand, const char *error);
 
+/* Their memory is counted as the daemon's. */
+static void yab_demand_drop_checksums(struct yab_demand *demand)
+{
+	if (demand->checksums_fd >= 0)
+		close(demand->checksums_fd);
+	demand->checksums_fd = -1;
+}
+
 static void yab_demand_enter(struct yab_demand *demand, enum yab_demand_state state)
 {
 	assert(yab_demand_allowed[demand->state] & 1U << state);
 	demand->state = state;
+	if (state == YAB_DEMAND_ENDED)
+		yab_demand_drop_checksums(demand);
 }
 
 static void yab_demand_take_statistics(struct yab_demand *demand, json_t *statistics)
@@ -380,8 +390,7 @@ void yab_demand_free(struct yab_demand *demand, bool goes_on)
 	yab_demand_drop_worker(demand, goes_on && demand->state == YAB_DEMAND_WORKING);
 	yab_statistics_release(&demand->statistics);
 	json_decref(demand->hints);
-	if (demand->checksums_fd >= 0)
-		close(demand->checksums_fd);
+	yab_demand_drop_checksums(demand);
 	event_free(demand->restart);
 	free(demand);
 }

@@ -389,7 +389,7 @@ static void yab_incomings_evict(struct yab_supervisor *supervisor)
 
 	LIST_FOREACH(incoming, &supervisor->incomings->all, link)
 		if ((incoming->step == YAB_INCOMING_COMPLETE && !incoming->caller) ||
-		    incoming->step == YAB_INCOMING_GONE)
+		    (incoming->step == YAB_INCOMING_GONE && !incoming->telling))
 			oldest = incoming;
 	if (!oldest)
 		return;

@@ -76,6 +76,7 @@ static void yab_incoming_continued(json_t *results, const char *error, void *arg
 	struct yab_incoming *incoming = arg;
 
 	(void)results;
+	incoming->telling = false;
 	if (incoming->step != YAB_INCOMING_COMMITTING && incoming->step != YAB_INCOMING_CONTINUING)
 		return;
 	if (!error)
@@ -119,7 +120,8 @@ void yab_incoming_go(struct yab_incoming *incoming)
 	}
 	/* QEMU may touch pages before it answers. */
 	yab_demand_persist(incoming->demand);
-	if (qmp && !yab_qmp_run(qmp, &go, 1, yab_incoming_continued, incoming))
+	incoming->telling = qmp && !yab_qmp_run(qmp, &go, 1, yab_incoming_continued, incoming);
+	if (incoming->telling)
 		yab_incoming_enter(incoming, yab_incoming_revocable(incoming) ?
 				   YAB_INCOMING_COMMITTING : YAB_INCOMING_CONTINUING);
 	else if (yab_incoming_revocable(incoming))

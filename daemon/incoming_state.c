@@ -251,5 +251,7 @@ void yab_incomings_forget(struct yab_incomings *incomings, const char *token)
 	if (!incoming || incoming->step != YAB_INCOMING_GONE)
 		return;
 	yab_incoming_note(incoming, YAB_RECORD_NONE);
-	yab_incoming_free(incoming);
+	/* One that QEMU still answers to is evicted some day. */
+	if (!incoming->telling)
+		yab_incoming_free(incoming);
 }

@@ -74,6 +74,7 @@ struct yab_incoming {
 
 	/* While undoing; the error also when the guest is gone. */
 	char error[YAB_WIRE_ERROR_MAX];
+	bool telling;			/* QEMU is told to run: its answer comes here */
 	bool aborted;			/* the caller waits for the answer to its abort */
 	bool attaching;			/* the caller waits for the answer to its attach */
 	bool finishing;			/* the same, to its Finish */

@@ -180,6 +180,11 @@ uint64_t yab_job_present(const struct yab_job *job)
 	return (uint64_t)present < job->pages ? (uint64_t)present : job->pages;
 }
 
+void yab_job_finding(const struct yab_job *job, struct yab_finding *finding)
+{
+	yab_finding_read(job->statistics[YAB_JOB_DESTINATION], job->pages, finding);
+}
+
 enum yab_job_phase yab_job_phase(const struct yab_job *job)
 {
 	return job->phase;

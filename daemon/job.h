@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "finding.h"
+
 enum yab_job_direction {
 	YAB_JOB_OUTGOING,
 	YAB_JOB_INCOMING,
@@ -59,6 +61,8 @@ bool yab_job_is_incoming(const struct yab_job *job);
 const char *yab_job_peer(const struct yab_job *job);
 /* Pages that the destination has, as it said last. */
 uint64_t yab_job_present(const struct yab_job *job);
+/* What came of comparing them, as it said last. */
+void yab_job_finding(const struct yab_job *job, struct yab_finding *finding);
 enum yab_job_phase yab_job_phase(const struct yab_job *job);
 const char *yab_job_phase_name(enum yab_job_phase phase);
 /* The names of all states, numbered from 0; NULL after the last. */

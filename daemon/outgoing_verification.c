@@ -30,6 +30,9 @@ bool yab_outgoing_verified(struct yab_outgoing *outgoing, json_t *statistics)
 	snprintf(error, sizeof(error),
 		 "%.200s on %.120s, where the guest runs: its memory stays here until 'yabctl abandon %s'",
 		 text, outgoing->options.destination.text, vm->name);
+	/* Every page is there: nobody will ask for one. */
+	yab_supply_free(outgoing->supply, false);
+	outgoing->supply = NULL;
 	yab_outgoing_strand(outgoing, error);
 	return false;
 }

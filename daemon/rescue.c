@@ -94,8 +94,19 @@ static int yab_rescue_permit_outgoing(const struct yab_outgoing *outgoing, bool 
 {
 	const uint64_t present = yab_job_present(outgoing->job);
 	const struct yab_vm *vm = outgoing->vm;
+	struct yab_finding finding;
+	char differs[256];
 
-	if (force || present >= vm->pages)
+	if (force)
+		return 0;
+	yab_job_finding(outgoing->job, &finding);
+	if (finding.different && yab_finding_tell(&finding, differs, sizeof(differs))) {
+		snprintf(text, text_size,
+			 "%.200s: the memory of VM %s here may be the only right one: give --force if nobody will ever want it",
+			 differs, vm->name);
+		return -1;
+	}
+	if (present >= vm->pages)
 		return 0;
 	snprintf(text, text_size,
 		 "%llu of %llu pages of VM %s may be nowhere else than here (%.120s had the others when last heard of): give --force if nobody will ever want them",
@@ -104,11 +115,18 @@ static int yab_rescue_permit_outgoing(const struct yab_outgoing *outgoing, bool 
 	return -1;
 }
 
+/* It needs nothing of its source any more; the pages are being compared. */
+static bool yab_rescue_is_whole(const struct yab_incoming *incoming)
+{
+	return incoming->step == YAB_INCOMING_PULLING &&
+	       yab_job_present(incoming->job) == incoming->pages;
+}
+
 /* The same for those that have not come. */
 static int yab_rescue_permit_incoming(const struct yab_incoming *incoming, bool force, char *text,
 				      size_t text_size)
 {
-	if (force)
+	if (force || yab_rescue_is_whole(incoming))
 		return 0;
 	snprintf(text, text_size,
 		 "%llu of %llu pages of VM %s are still to come: its guest is lost with this: give --force if its source will never come back",
@@ -138,9 +156,10 @@ static int yab_rescue_abandon_outgoing(struct yab_outgoing *outgoing, bool force
 	if (yab_rescue_permit_outgoing(outgoing, force, text, text_size) < 0)
 		return -1;
 	snprintf(text, text_size,
-		 "abandoned VM %s: its QEMU ends here, and %llu of its %llu pages are lost unless %.120s has them; if it waits there for more, abandon it there, too",
+		 "abandoned VM %s: its QEMU ends here, and %llu of its %llu pages are lost unless %.120s has them%s",
 		 vm->name, (unsigned long long)(vm->pages - present),
-		 (unsigned long long)vm->pages, host);
+		 (unsigned long long)vm->pages, host, present == vm->pages ? "" :
+		 "; if it waits there for more, abandon it there, too");
 	snprintf(name, sizeof(name), "%s", vm->name);
 	yab_supply_free(outgoing->supply, false);
 	outgoing->supply = NULL;
@@ -173,6 +192,23 @@ static bool yab_rescue_waits(const struct yab_incoming *incoming)
 	return yab_incoming_is_committed(incoming) && incoming->step != YAB_INCOMING_COMPLETE;
 }
 
+/* Only what waits for the source is given up: the comparison. The guest goes on. */
+static void yab_rescue_settle(struct yab_incoming *incoming, char *text, size_t text_size)
+{
+	struct yab_finding finding;
+
+	yab_demand_kill(incoming->demand);
+	yab_finding_read(incoming->statistics, incoming->pages, &finding);
+	if (incoming->verify)
+		yab_finding_expect(incoming->statistics, incoming->pages, &finding);
+	snprintf(text, text_size,
+		 "VM %s has all its pages and goes on here; %llu chunks of its memory were not compared with its source's",
+		 incoming->name, (unsigned long long)finding.unverifiable);
+	yab_log_warn(incoming->name, "%s", text);
+	incoming->complete = true;
+	yab_incoming_completed(incoming);
+}
+
 /* The destination's side. As yab_rescue_abandon(), but 1: there is none. */
 static int yab_rescue_abandon_incoming(struct yab_incomings *incomings, const char *name,
 				       bool force, char *text, size_t text_size)
@@ -190,6 +226,10 @@ static int yab_rescue_abandon_incoming(struct yab_incomings *incomings, const ch
 			 "VM %s has not been committed here: it is undone by itself when its source goes",
 			 name);
 		return -1;
+	}
+	if (yab_rescue_is_whole(incoming)) {
+		yab_rescue_settle(incoming, text, text_size);
+		return 0;
 	}
 	missing = incoming->pages - yab_job_present(incoming->job);
 	if (yab_rescue_permit_incoming(incoming, force, text, text_size) < 0)

@@ -17,6 +17,7 @@
 #include "../../daemon/adoption.h"
 #include "../../daemon/incoming_state.h"
 #include "../../daemon/outgoing.h"
+#include "../../daemon/rescue.h"
 #include "script.h"
 
 #define TOKEN	"00112233445566778899aabbccddeeff"
@@ -65,6 +66,15 @@ int __wrap_yab_region_attach(const char *name, int *memory_fd, char *text, size_
 	snprintf(text, text_size, "no region %s", name);
 	errno = attach_errno;
 	return -1;
+}
+
+int __wrap_yab_region_fail(const char *name, char *text, size_t text_size);
+int __wrap_yab_region_fail(const char *name, char *text, size_t text_size)
+{
+	(void)name;
+	(void)text;
+	(void)text_size;
+	return 0;
 }
 
 static void set_up(void)
@@ -291,6 +301,57 @@ START_TEST(monitor_lost_then_qemu)
 }
 END_TEST
 
+/* Abandoned, and forgotten, while QEMU is told once more; then QEMU ends, or answers. */
+START_TEST(forgotten_while_told)
+{
+	int id;
+
+	until_told();
+	lose_monitor(0);
+	until_connected();
+	id = until_asked("cont");
+	ck_assert_int_eq(incoming->step, YAB_INCOMING_CONTINUING);
+	ck_assert_msg(!yab_rescue_abandon(&supervisor, "vm1", true, error, sizeof(error)), "%s",
+		      error);
+	yab_incomings_forget(supervisor.incomings, TOKEN);
+	ck_assert_int_eq(recorded(), YAB_RECORD_NONE);
+	if (_i) {
+		answer(id, "\"return\": {}");
+		event_base_loop(supervisor.base, EVLOOP_NONBLOCK);
+	}
+	kill(qemu, SIGKILL);
+	close(monitor);
+	monitor = -1;
+	while (yab_vms_find(supervisor.vms, "vm1"))
+		turn();
+}
+END_TEST
+
+/* Every page has come, and the source that they are compared with never answers again. */
+START_TEST(abandoned_when_whole)
+{
+	json_t *statistics = json_pack("{s:i}", "present", 1);
+	struct yab_finding finding;
+
+	answer(until_told(), "\"return\": {}");
+	expect_running();
+	incoming->verify = true;
+	incoming->statistics = json_incref(statistics);
+	yab_job_statistics(incoming->job, YAB_JOB_DESTINATION, statistics);
+	ck_assert(!yab_rescue_permit(&supervisor, "vm1", false, error, sizeof(error)));
+	ck_assert_msg(!yab_rescue_abandon(&supervisor, "vm1", false, error, sizeof(error)), "%s",
+		      error);
+	ck_assert_msg(strstr(error, "goes on here; 1 chunks"), "%s", error);
+	ck_assert_int_eq(incoming->step, YAB_INCOMING_COMPLETE);
+	ck_assert_int_eq(recorded(), YAB_RECORD_COMPLETE);
+	yab_finding_read(incoming->statistics, 1, &finding);
+	ck_assert_uint_eq(finding.unverifiable, 1);
+	ck_assert_int_eq(yab_vms_find(supervisor.vms, "vm1")->state, YAB_VM_RUNNING);
+	ck_assert_int_eq(waitpid(qemu, NULL, WNOHANG), 0);
+	json_decref(statistics);
+}
+END_TEST
+
 /* It was gone before it had said that it runs, which comes first: the source's. */
 START_TEST(qemu_gone)
 {
@@ -404,6 +465,8 @@ int main(void)
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_loop_test(tcase, monitor_lost, 0, 2);
 	tcase_add_loop_test(tcase, monitor_lost_then_qemu, 0, 2);
+	tcase_add_loop_test(tcase, forgotten_while_told, 0, 2);
+	tcase_add_test(tcase, abandoned_when_whole);
 	tcase_add_loop_test(tcase, qemu_gone, 0, 2);
 	tcase_add_test(tcase, refused);
 	tcase_add_test(tcase, adopted);

@@ -310,6 +310,7 @@ END_TEST
 START_TEST(permit)
 {
 	struct yab_outgoing *outgoing = adopt_connected();
+	json_t *statistics;
 	char text[512];
 
 	ck_assert(!yab_rescue_permit(&supervisor, "vm2", false, error, sizeof(error)));
@@ -324,6 +325,13 @@ START_TEST(permit)
 		if (!stranded)
 			yab_outgoing_strand(outgoing, "stranded");
 	}
+	/* All are there, and are not the same: these may be the right ones. */
+	statistics = json_pack("{s:i, s:i}", "present", 1, "different_chunks", 1);
+	yab_job_statistics(outgoing->job, YAB_JOB_DESTINATION, statistics);
+	json_decref(statistics);
+	ck_assert_int_eq(yab_rescue_permit(&supervisor, "vm1", false, error, sizeof(error)), -1);
+	ck_assert_msg(strstr(error, "may be the only right one"), "%s", error);
+	ck_assert(!yab_rescue_permit(&supervisor, "vm1", true, error, sizeof(error)));
 	ck_assert(!yab_rescue_abandon(&supervisor, "vm1", true, text, sizeof(text)));
 	ck_assert(!yab_rescue_permit(&supervisor, "vm1", false, error, sizeof(error)));
 	ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
