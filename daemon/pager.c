@@ -280,21 +280,31 @@ static void yab_pager_ask_idle(struct yab_pager *pager)
 	pager->store.statistics.hinted_pages = yab_policy_statistics(pager->policy)->hinted;
 }
 
-/* Nobody waits for pages any more: one connection is enough, whichever there is. */
+/* Nobody waits for pages any more: one connection is enough, whichever there is. Or NULL. */
+static struct yab_intake *yab_pager_choose_verifier(struct yab_pager *pager)
+{
+	struct yab_intake *urgent = &pager->intakes[0];
+	struct yab_intake *bulk = yab_pager_idlest(pager);
+
+	return bulk || !yab_intake_is_open(urgent) ? bulk : urgent;
+}
+
 static void yab_pager_ask_sums(struct yab_pager *pager)
 {
-	struct yab_intake *intake = pager->verifier ? pager->verifier : yab_pager_idlest(pager);
+	struct yab_intake *intake;
 	uint64_t page, count;
 
-	if (!intake && yab_intake_is_open(&pager->intakes[0]))
-		intake = &pager->intakes[0];
-	if (!intake)
-		return;
-	pager->verifier = intake;
-	while (!yab_intake_is_full(intake) &&
-	       yab_verification_next(pager->verification, &page, &count))
-		yab_requests_add_question(&intake->requests, YAB_WIRE_SUM, page, count);
-	yab_intake_write(intake);
+	/* Where writing loses it, no event of another connection would have that one asked. */
+	do {
+		intake = pager->verifier ? pager->verifier : yab_pager_choose_verifier(pager);
+		if (!intake)
+			return;
+		pager->verifier = intake;
+		while (!yab_intake_is_full(intake) &&
+		       yab_verification_next(pager->verification, &page, &count))
+			yab_requests_add_question(&intake->requests, YAB_WIRE_SUM, page, count);
+		yab_intake_write(intake);
+	} while (!pager->verifier);
 }
 
 /*
@@ -374,9 +384,14 @@ static void yab_pager_on_readable(evutil_socket_t fd, short what, void *arg)
 
 static void yab_pager_on_writable(evutil_socket_t fd, short what, void *arg)
 {
+	struct yab_intake *intake = arg;
+
 	(void)fd;
 	(void)what;
-	yab_intake_write(arg);
+	yab_intake_write(intake);
+	/* What was asked for on it is asked for on another; that one may have been idle. */
+	if (!yab_intake_is_open(intake))
+		yab_pager_pump(intake->owner);
 }
 
 static void yab_pager_on_retry(evutil_socket_t fd, short what, void *arg)

@@ -392,6 +392,7 @@ END_TEST
 /* --- the destination against a source that is played ---------------------------------- */
 
 static int bulk = -1, urgent = -1;
+static int bulk_theirs;		/* the pager's end, for as long as it has it */
 
 static void connect_pager(enum yab_wire_role role)
 {
@@ -401,6 +402,8 @@ static void connect_pager(enum yab_wire_role role)
 	if (*ours >= 0)
 		close(*ours);
 	script_pair(ours, &theirs);
+	if (role == YAB_WIRE_BULK)
+		bulk_theirs = theirs;
 	ck_assert_int_eq(yab_pager_connect(pager, role, 0, theirs, NULL), 0);
 	script_settle(base);
 }
@@ -545,6 +548,50 @@ START_TEST(bad_answers)
 	connect_pager(YAB_WIRE_BULK);
 	answer(bulk);
 	expect_found(CHUNKS, 0, 0);
+}
+END_TEST
+
+/* Nothing that is written to @fd arrives any more, and who writes is told. */
+static void refuse_input(int fd)
+{
+	ck_assert_int_eq(shutdown(fd, SHUT_RD), 0);
+}
+
+/* The connection that was to be asked is lost over the question: another one is asked. */
+START_TEST(lost_while_asking)
+{
+	fill_pager();
+	connect_pager(YAB_WIRE_URGENT);
+	refuse_input(bulk);
+	tell_holes();
+	ck_assert_int_eq(losses, 1);
+	answer(urgent);
+	expect_found(CHUNKS, 0, 0);
+}
+END_TEST
+
+/* The same when it had no room for the question at first. */
+START_TEST(lost_while_waiting_for_room)
+{
+	static uint8_t bytes[65536];
+	int full;
+
+	fill_pager();
+	connect_pager(YAB_WIRE_URGENT);
+	full = dup(bulk_theirs);
+	while (send(full, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+		;
+	ck_assert_int_eq(errno, EAGAIN);
+	tell_holes();
+	ck_assert_int_eq(losses, 0);
+	while (script_waiting(bulk))
+		ck_assert_int_gt(recv(bulk, bytes, sizeof(bytes), 0), 0);
+	refuse_input(bulk);
+	script_settle(base);
+	ck_assert_int_eq(losses, 1);
+	answer(urgent);
+	expect_found(CHUNKS, 0, 0);
+	close(full);
 }
 END_TEST
 
@@ -697,6 +744,8 @@ int main(void)
 	tcase_add_loop_test(tcase, asks_at_the_end, 0, 2);
 	tcase_add_test(tcase, answer_in_pieces);
 	tcase_add_loop_test(tcase, bad_answers, 0, 12);
+	tcase_add_test(tcase, lost_while_asking);
+	tcase_add_test(tcase, lost_while_waiting_for_room);
 	tcase_add_loop_test(tcase, answers_to_nothing, 0, 2);
 	tcase_add_loop_test(tcase, tells_sums, 0, 2);
 	tcase_add_test(tcase, sums_take_turns);
