@@ -65,6 +65,7 @@ struct yab_pager {
 	struct yab_verification *verification;	/* NULL: nobody asked for one */
 	struct yab_intake *verifier;	/* on which it is under way */
 	struct yab_intake intakes[YAB_PAGER_INTAKES];	/* the urgent one first */
+	unsigned int fresh;	/* bit N: intakes[N] connected since a verifier was blamed */
 	struct yab_window window;	/* of all bulk connections together */
 	struct yab_budget budget;
 	struct yab_codec *codec;	/* NULL: no packs come */
@@ -85,15 +86,33 @@ static bool yab_pager_move(struct yab_pager *pager, enum yab_pager_state state)
 	return true;
 }
 
+/*
+ * A network that goes takes all connections, one after the other, and has nothing to do with
+ * what was asked on them. So the question is to blame only where the connection came after
+ * the one that was blamed last: the way between the hosts was there again.
+ */
+static void yab_pager_lose_verifier(struct yab_pager *pager)
+{
+	const unsigned int bit = 1U << (pager->verifier - pager->intakes);
+	const bool blamed = pager->fresh & bit;
+	uint64_t page;
+
+	pager->verifier = NULL;
+	if (blamed)
+		pager->fresh = 0;
+	if (yab_verification_restart(pager->verification, blamed, &page))
+		yab_log_warn(pager->vm,
+			     "unverifiable: the 2 MiB from page %llu, each connection that asks for their sum is lost",
+			     (unsigned long long)page);
+}
+
 /* What was asked about all pages on @intake will not be answered. */
 static void yab_pager_drop_questions(struct yab_pager *pager, const struct yab_intake *intake)
 {
 	if (pager->surveyor == intake)
 		pager->surveyor = NULL;
-	if (pager->verifier == intake) {
-		pager->verifier = NULL;
-		yab_verification_restart(pager->verification);
-	}
+	if (pager->verifier == intake)
+		yab_pager_lose_verifier(pager);
 }
 
 static void yab_pager_on_lost(struct yab_intake *intake, const char *error)
@@ -316,8 +335,11 @@ static void yab_pager_pump(struct yab_pager *pager)
 	struct yab_intake *urgent = &pager->intakes[0];
 	struct yab_intake *bulk;
 
-	if (pager->state == YAB_PAGER_VERIFYING)
+	if (pager->state == YAB_PAGER_VERIFYING) {
 		yab_pager_ask_sums(pager);
+		/* With the last chunk given up there is no answer to wait for. */
+		yab_pager_check_complete(pager);
+	}
 	if (pager->state != YAB_PAGER_FILLING && pager->state != YAB_PAGER_STALLED)
 		return;
 	if (yab_intake_is_open(urgent)) {
@@ -590,6 +612,7 @@ int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, unsigned
 		errno = ENOMEM;
 		return -1;
 	}
+	pager->fresh |= 1U << (intake - pager->intakes);
 	yab_pager_pump(pager);
 	return 0;
 }

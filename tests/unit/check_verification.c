@@ -388,6 +388,58 @@ START_TEST(large)
 }
 END_TEST
 
+/* Pages that the source can send, but not read again. */
+static uint64_t unreadable[3];
+static size_t unreadable_count;
+static struct yab_backing_ops failing_ops;
+static int (*read_backing)(struct yab_backing *backing, uint8_t *bytes, uint64_t at, size_t size);
+
+static int read_what_is_left(struct yab_backing *backing, uint8_t *bytes, uint64_t at, size_t size)
+{
+	for (size_t i = 0; declared == pages && i < unreadable_count; i++) {
+		if (unreadable[i] * SCRIPT_PAGE >= at && unreadable[i] * SCRIPT_PAGE < at + size) {
+			errno = EIO;
+			return -1;
+		}
+	}
+	return read_backing(backing, bytes, at, size);
+}
+
+static void make_failing_source(void)
+{
+	struct yab_backing *backing = yab_backing_memory(here.fd, pages);
+
+	yab_source_free(source);
+	read_backing = backing->ops->read;
+	failing_ops = *backing->ops;
+	failing_ops.read = read_what_is_left;
+	backing->ops = &failing_ops;
+	make_source(backing);
+	unreadable_count = 0;
+}
+
+/*
+ * Chunks that cannot be read at the source any more cost some connections, and are the only
+ * ones that are given up: the first of a question, one in the middle, the last of all.
+ */
+START_TEST(unreadable_pages)
+{
+	static const int losses_of[] = { 3 + 3, 3 + 3 + 3, 3 + 3 + 3 + 3 + 3 };
+
+	make_failing_source();
+	unreadable[0] = YAB_WIRE_SUMS_MAX * CHUNK;
+	unreadable[1] = (YAB_WIRE_SUMS_MAX + 7) * CHUNK;
+	unreadable[2] = pages - 1;
+	unreadable_count = (size_t)_i + 1;
+	make_pager_of(&large_ops);
+	start_pager();
+	while (!completions && losses < 100)
+		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	expect_found(yab_wire_chunks(pages) - unreadable_count, unreadable_count, 0);
+	ck_assert_int_eq(losses, losses_of[_i]);
+}
+END_TEST
+
 /* --- the destination against a source that is played ---------------------------------- */
 
 static int bulk = -1, urgent = -1;
@@ -550,6 +602,84 @@ START_TEST(bad_answers)
 }
 END_TEST
 
+static void hang_up(int *fd)
+{
+	close(*fd);
+	*fd = -1;
+	script_settle(base);
+}
+
+static void answer_chunk(int fd, uint64_t chunk, uint64_t count)
+{
+	expect_frame(fd, YAB_WIRE_SUM, chunk * CHUNK, count);
+	script_expect_silence(fd);
+	script_send_header(fd, YAB_WIRE_SUMMED, YAB_WIRE_SUM_SIZE, chunk * CHUNK, count);
+	script_send(fd, zeros, YAB_WIRE_SUM_SIZE);
+	script_settle(base);
+}
+
+/* The connection is lost over a question, @times times. */
+static void lose_questions(int times, uint64_t page, uint64_t count)
+{
+	while (times--) {
+		if (bulk < 0)
+			connect_pager(YAB_WIRE_BULK);
+		expect_frame(bulk, YAB_WIRE_SUM, page, count);
+		script_expect_silence(bulk);
+		hang_up(&bulk);
+	}
+}
+
+/* First the question becomes smaller, then a chunk is given up; what is answered counts anew. */
+START_TEST(smaller_questions)
+{
+	fill_pager();
+	tell_holes();
+	lose_questions(3, 0, PAGES);
+	lose_questions(2, 0, CHUNK);
+	connect_pager(YAB_WIRE_BULK);
+	answer_chunk(bulk, 0, CHUNK);
+	lose_questions(3, CHUNK, CHUNK);
+	connect_pager(YAB_WIRE_BULK);
+	for (uint64_t chunk = 2; chunk < CHUNKS - 1; chunk++)
+		answer_chunk(bulk, chunk, CHUNK);
+	ck_assert_int_eq(completions, 0);
+	if (_i) {
+		lose_questions(2, 8 * CHUNK, 100);
+		connect_pager(YAB_WIRE_BULK);
+		expect_frame(bulk, YAB_WIRE_SUM, 8 * CHUNK, 100);
+		/* The end of the connection is not seen before the next one replaces it. */
+		connect_pager(YAB_WIRE_BULK);
+		expect_found(CHUNKS - 2, 2, 0);
+	} else {
+		answer_chunk(bulk, CHUNKS - 1, 100);
+		expect_found(CHUNKS - 1, 1, 0);
+	}
+}
+END_TEST
+
+/* A network that goes takes all connections: however many they are, that is one loss. */
+START_TEST(all_connections_lost)
+{
+	fill_pager();
+	connect_pager(YAB_WIRE_URGENT);
+	tell_holes();
+	for (int losses_left = 5; losses_left; losses_left--) {
+		expect_frame(bulk, YAB_WIRE_SUM, 0, losses_left > 2 ? PAGES : CHUNK);
+		hang_up(&bulk);
+		expect_frame(urgent, YAB_WIRE_SUM, 0, losses_left > 3 ? PAGES : CHUNK);
+		hang_up(&urgent);
+		connect_pager(YAB_WIRE_BULK);
+		if (losses_left > 1)
+			connect_pager(YAB_WIRE_URGENT);
+	}
+	for (uint64_t chunk = 0; chunk < CHUNKS - 1; chunk++)
+		answer_chunk(bulk, chunk, CHUNK);
+	answer_chunk(bulk, CHUNKS - 1, 100);
+	expect_found(CHUNKS, 0, 0);
+}
+END_TEST
+
 /* Nothing that is written to @fd arrives any more, and who writes is told. */
 static void refuse_input(int fd)
 {
@@ -633,6 +763,7 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup_large, teardown);
 	tcase_add_loop_test(tcase, large, 0, 4);
+	tcase_add_loop_test(tcase, unreadable_pages, 0, 3);
 	suite_add_tcase(suite, tcase);
 
 	tcase = tcase_create("played");
@@ -640,6 +771,8 @@ int main(void)
 	tcase_add_loop_test(tcase, asks_at_the_end, 0, 2);
 	tcase_add_test(tcase, answer_in_pieces);
 	tcase_add_loop_test(tcase, bad_answers, 0, 12);
+	tcase_add_loop_test(tcase, smaller_questions, 0, 2);
+	tcase_add_test(tcase, all_connections_lost);
 	tcase_add_test(tcase, lost_while_asking);
 	tcase_add_test(tcase, lost_while_waiting_for_room);
 	tcase_add_loop_test(tcase, answers_to_nothing, 0, 2);
