@@ -65,6 +65,7 @@ struct yab_pager {
 	struct yab_verification *verification;	/* NULL: nobody asked for one */
 	struct yab_intake *verifier;	/* on which it is under way */
 	struct yab_intake intakes[YAB_PAGER_INTAKES];	/* the urgent one first */
+	unsigned int fresh;	/* bit N: intakes[N] connected since a verifier was blamed */
 	struct yab_window window;	/* of all bulk connections together */
 	struct yab_budget budget;
 	struct yab_codec *codec;	/* NULL: no packs come */
@@ -85,15 +86,33 @@ static bool yab_pager_move(struct yab_pager *pager, enum yab_pager_state state)
 	return true;
 }
 
+/*
+ * A network that goes takes all connections, one after the other, and has nothing to do with
+ * what was asked on them. So the question is to blame only where the connection came after
+ * the one that was blamed last: the way between the hosts was there again.
+ */
+static void yab_pager_lose_verifier(struct yab_pager *pager)
+{
+	const unsigned int bit = 1U << (pager->verifier - pager->intakes);
+	const bool blamed = pager->fresh & bit;
+	uint64_t page;
+
+	pager->verifier = NULL;
+	if (blamed)
+		pager->fresh = 0;
+	if (yab_verification_restart(pager->verification, blamed, &page))
+		yab_log_warn(pager->vm,
+			     "unverifiable: the 2 MiB from page %llu, each connection that asks for their sum is lost",
+			     (unsigned long long)page);
+}
+
 /* What was asked about all pages on @intake will not be answered. */
 static void yab_pager_drop_questions(struct yab_pager *pager, const struct yab_intake *intake)
 {
 	if (pager->surveyor == intake)
 		pager->surveyor = NULL;
-	if (pager->verifier == intake) {
-		pager->verifier = NULL;
-		yab_verification_restart(pager->verification);
-	}
+	if (pager->verifier == intake)
+		yab_pager_lose_verifier(pager);
 }
 
 static void yab_pager_on_lost(struct yab_intake *intake, const char *error)
@@ -280,21 +299,31 @@ static void yab_pager_ask_idle(struct yab_pager *pager)
 	pager->store.statistics.hinted_pages = yab_policy_statistics(pager->policy)->hinted;
 }
 
-/* Nobody waits for pages any more: one connection is enough, whichever there is. */
+/* Nobody waits for pages any more: one connection is enough, whichever there is. Or NULL. */
+static struct yab_intake *yab_pager_choose_verifier(struct yab_pager *pager)
+{
+	struct yab_intake *urgent = &pager->intakes[0];
+	struct yab_intake *bulk = yab_pager_idlest(pager);
+
+	return bulk || !yab_intake_is_open(urgent) ? bulk : urgent;
+}
+
 static void yab_pager_ask_sums(struct yab_pager *pager)
 {
-	struct yab_intake *intake = pager->verifier ? pager->verifier : yab_pager_idlest(pager);
+	struct yab_intake *intake;
 	uint64_t page, count;
 
-	if (!intake && yab_intake_is_open(&pager->intakes[0]))
-		intake = &pager->intakes[0];
-	if (!intake)
-		return;
-	pager->verifier = intake;
-	while (!yab_intake_is_full(intake) &&
-	       yab_verification_next(pager->verification, &page, &count))
-		yab_requests_add_question(&intake->requests, YAB_WIRE_SUM, page, count);
-	yab_intake_write(intake);
+	/* Where writing loses it, no event of another connection would have that one asked. */
+	do {
+		intake = pager->verifier ? pager->verifier : yab_pager_choose_verifier(pager);
+		if (!intake)
+			return;
+		pager->verifier = intake;
+		while (!yab_intake_is_full(intake) &&
+		       yab_verification_next(pager->verification, &page, &count))
+			yab_requests_add_question(&intake->requests, YAB_WIRE_SUM, page, count);
+		yab_intake_write(intake);
+	} while (!pager->verifier);
 }
 
 /*
@@ -306,8 +335,11 @@ static void yab_pager_pump(struct yab_pager *pager)
 	struct yab_intake *urgent = &pager->intakes[0];
 	struct yab_intake *bulk;
 
-	if (pager->state == YAB_PAGER_VERIFYING)
+	if (pager->state == YAB_PAGER_VERIFYING) {
 		yab_pager_ask_sums(pager);
+		/* With the last chunk given up there is no answer to wait for. */
+		yab_pager_check_complete(pager);
+	}
 	if (pager->state != YAB_PAGER_FILLING && pager->state != YAB_PAGER_STALLED)
 		return;
 	if (yab_intake_is_open(urgent)) {
@@ -374,9 +406,14 @@ static void yab_pager_on_readable(evutil_socket_t fd, short what, void *arg)
 
 static void yab_pager_on_writable(evutil_socket_t fd, short what, void *arg)
 {
+	struct yab_intake *intake = arg;
+
 	(void)fd;
 	(void)what;
-	yab_intake_write(arg);
+	yab_intake_write(intake);
+	/* What was asked for on it is asked for on another; that one may have been idle. */
+	if (!yab_intake_is_open(intake))
+		yab_pager_pump(intake->owner);
 }
 
 static void yab_pager_on_retry(evutil_socket_t fd, short what, void *arg)
@@ -575,6 +612,7 @@ int yab_pager_connect(struct yab_pager *pager, enum yab_wire_role role, unsigned
 		errno = ENOMEM;
 		return -1;
 	}
+	pager->fresh |= 1U << (intake - pager->intakes);
 	yab_pager_pump(pager);
 	return 0;
 }

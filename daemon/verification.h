@@ -33,8 +33,13 @@ bool yab_verification_next(struct yab_verification *verification, uint64_t *page
 /* The answer to the oldest question that was not answered: a SUMMED frame with these sums. */
 void yab_verification_take(struct yab_verification *verification,
 			   const struct yab_wire_header *frame, const uint8_t *sums);
-/* What was not answered never will be: it is asked for again. */
-void yab_verification_restart(struct yab_verification *verification);
+/*
+ * What was not answered never will be: it is asked for again. @blamed: by all that is known it
+ * was the question that cost the connection, for the source may be unable to read a page. Then
+ * questions become smaller, and in the end a chunk is unverifiable: true, and *page is where it
+ * begins.
+ */
+bool yab_verification_restart(struct yab_verification *verification, bool blamed, uint64_t *page);
 bool yab_verification_is_done(const struct yab_verification *verification);
 const struct yab_verification_result *
 yab_verification_result(const struct yab_verification *verification);
