@@ -439,6 +439,10 @@ int main(int argc, char **argv)
 			      options.listen);
 		return 2;
 	}
+	if (options.security.plain && options.security.peers) {
+		yab_log_error(NULL, "--allow needs certificates, for plain TCP shows no names: leave --allow or --plain out");
+		return 2;
+	}
 	if (options.policy && !yab_policy_is_valid(options.policy)) {
 		yab_log_error(NULL, "--policy %s: is none of " YAB_POLICY_SPECS " (N up to %d)",
 			      options.policy, YAB_POLICY_AROUND_MAX);
@@ -458,9 +462,11 @@ int main(int argc, char **argv)
 		close(lock_fd);
 		return 1;
 	}
-	yab_log_info(NULL, "yabusamed %s %s%s", YAB_VERSION,
-		     options.listen ? "listening on " : "sends VMs only (no --listen)",
-		     options.listen ? address.text : "");
+	if (options.listen)
+		yab_log_info(NULL, "yabusamed %s listening on %s%s", YAB_VERSION, address.text,
+			     options.security.plain ? ", plain TCP: whoever comes is let in" : "");
+	else
+		yab_log_info(NULL, "yabusamed %s sends VMs only (no --listen)", YAB_VERSION);
 	result = event_base_dispatch(daemon.supervisor.base) < 0;
 	yab_daemon_release(&daemon);
 	close(state_fd);

@@ -30,7 +30,7 @@ static void yab_region_explain_open(int number, char *error, size_t error_size)
 	case ENXIO:
 	case ENODEV:
 		snprintf(error, error_size,
-			 "kernel module yabusame is not loaded: run modprobe yabusame");
+			 "kernel module yabusame is not loaded: run modprobe yabusame, or insmod yabusame.ko");
 		break;
 	case EACCES:
 	case EPERM:

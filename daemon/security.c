@@ -68,15 +68,24 @@ int yab_security_outgoing(const struct yab_security *security, const struct sock
 	return -1;
 }
 
+/*
+ * Where there are certificates, a local user needs one as anybody else does; and where names are
+ * asked for, for plain TCP shows none.
+ */
+static bool yab_security_may_be_plain(const struct yab_security *security,
+				      const struct sockaddr *address)
+{
+	return security->plain || (!security->peers && yab_security_is_loopback(address) &&
+				   yab_security_is_unset(security));
+}
+
 bool yab_security_incoming(const struct yab_security *security, const struct sockaddr *from,
 			   bool tls, char *error, size_t error_size)
 {
 	struct yab_credentials *credentials;
 	bool good;
 
-	/* Where there are certificates, a local user needs one as anybody else does. */
-	if (!tls && (security->plain ||
-		     (yab_security_is_loopback(from) && yab_security_is_unset(security))))
+	if (!tls && yab_security_may_be_plain(security, from))
 		return true;
 	if (!tls) {
 		snprintf(error, error_size,
@@ -101,8 +110,7 @@ int yab_security_listen(const struct yab_security *security, const struct sockad
 	struct yab_credentials *credentials;
 	char reason[512];
 
-	if (security->plain ||
-	    (yab_security_is_loopback(address) && yab_security_is_unset(security)))
+	if (yab_security_may_be_plain(security, address))
 		return 0;
 	credentials = yab_security_credentials(security, YAB_CREDENTIALS_SERVER, reason,
 					       sizeof(reason));

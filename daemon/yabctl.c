@@ -40,6 +40,7 @@ struct yabctl {
 	const char *from;	/* the image to start from, and */
 	const char *state;	/* the device state */
 	const char *operands[3];
+	unsigned int given;	/* options, by their bits from SOCKET on */
 	FILE *stream;		/* to the daemon */
 	bool bar;		/* stderr is a terminal */
 	bool drawn;
@@ -505,37 +506,75 @@ static int yabctl_run(struct yabctl *ctl, const struct yabctl_command *command)
 	return result;
 }
 
+enum yabctl_option {
+	SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, VERIFY, PAUSED, JSON,
+	WATCH, VIA, FORCE, FROM, STATE, VERSION, HELP,
+};
+static const struct option yabctl_long_options[] = {
+	{ "socket", required_argument, NULL, SOCKET },
+	{ "postcopy", no_argument, NULL, POSTCOPY },
+	{ "postcopy-bandwidth", required_argument, NULL, BANDWIDTH },
+	{ "connections", required_argument, NULL, CONNECTIONS },
+	{ "compress", required_argument, NULL, COMPRESS },
+	{ "verify", no_argument, NULL, VERIFY },
+	{ "paused", no_argument, NULL, PAUSED },
+	{ "json", no_argument, NULL, JSON },
+	{ "watch", no_argument, NULL, WATCH },
+	{ "via", required_argument, NULL, VIA },
+	{ "force", no_argument, NULL, FORCE },
+	{ "from", required_argument, NULL, FROM },
+	{ "state", required_argument, NULL, STATE },
+	{ "version", no_argument, NULL, VERSION },
+	{ "help", no_argument, NULL, HELP },
+	{ NULL, 0, NULL, 0 },
+};
+
+/*
+ * Only what the command's usage names: what would be dropped without a word was meant to have
+ * an effect. 0, or the exit status.
+ */
+static int yabctl_check(const struct yabctl *ctl, const struct yabctl_command *command)
+{
+	const struct option *option = yabctl_long_options;
+	char word[32];
+
+	for (; option->name; option++) {
+		const char *found = command->usage;
+
+		if (option->val == SOCKET || !(ctl->given & 1U << (option->val - SOCKET)))
+			continue;
+		snprintf(word, sizeof(word), "--%s", option->name);
+		while ((found = strstr(found, word)) && !strchr(" ]", found[strlen(word)]))
+			found++;
+		if (found)
+			continue;
+		fprintf(stderr, "yabctl: --%s does not go with %s: usage: yabctl %s\n",
+			option->name, command->name, command->usage);
+		return YABCTL_USAGE;
+	}
+	if (!ctl->from != !ctl->state) {
+		fprintf(stderr,
+			"yabctl: --from and --state go together: memory is of no use without the device state of the same moment\n");
+		return YABCTL_USAGE;
+	}
+	if (!strcmp(command->name, "start") && !ctl->from && ctl->given & ~1U) {
+		fprintf(stderr, "yabctl: without --from no other option goes with start\n");
+		return YABCTL_USAGE;
+	}
+	return 0;
+}
+
 /* What is left to do: -1, or the exit status. */
 static int yabctl_options(struct yabctl *ctl, int argc, char **argv)
 {
-	enum {
-		SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, VERIFY, PAUSED, JSON,
-		WATCH, VIA, FORCE, FROM, STATE, VERSION, HELP,
-	};
-	static const struct option options[] = {
-		{ "socket", required_argument, NULL, SOCKET },
-		{ "postcopy", no_argument, NULL, POSTCOPY },
-		{ "postcopy-bandwidth", required_argument, NULL, BANDWIDTH },
-		{ "connections", required_argument, NULL, CONNECTIONS },
-		{ "compress", required_argument, NULL, COMPRESS },
-		{ "verify", no_argument, NULL, VERIFY },
-		{ "paused", no_argument, NULL, PAUSED },
-		{ "json", no_argument, NULL, JSON },
-		{ "watch", no_argument, NULL, WATCH },
-		{ "via", required_argument, NULL, VIA },
-		{ "force", no_argument, NULL, FORCE },
-		{ "from", required_argument, NULL, FROM },
-		{ "state", required_argument, NULL, STATE },
-		{ "version", no_argument, NULL, VERSION },
-		{ "help", no_argument, NULL, HELP },
-		{ NULL, 0, NULL, 0 },
-	};
 	long number;
 	int option;
 
 	/* Its own message would be a line of its own. */
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":", yabctl_long_options, NULL)) != -1) {
+		if (option >= SOCKET)
+			ctl->given |= 1U << (option - SOCKET);
 		switch (option) {
 		case SOCKET:
 			ctl->socket = optarg;
@@ -632,29 +671,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "yabctl: no command \"%s\": see yabctl --help\n", argv[optind]);
 		return YABCTL_USAGE;
 	}
-	if (ctl.watch && strcmp(command->name, "jobinfo")) {
-		fprintf(stderr, "yabctl: --watch goes with jobinfo only: see yabctl --help\n");
-		return YABCTL_USAGE;
-	}
-	if (ctl.via && strcmp(command->name, "resume")) {
-		fprintf(stderr, "yabctl: --via goes with resume only: see yabctl --help\n");
-		return YABCTL_USAGE;
-	}
-	if (ctl.force && strcmp(command->name, "abandon") && strcmp(command->name, "destroy")) {
-		fprintf(stderr,
-			"yabctl: --force goes with abandon and destroy only: see yabctl --help\n");
-		return YABCTL_USAGE;
-	}
-	if ((ctl.from || ctl.state) && strcmp(command->name, "start")) {
-		fprintf(stderr,
-			"yabctl: --from and --state go with start only: see yabctl --help\n");
-		return YABCTL_USAGE;
-	}
-	if (!ctl.from != !ctl.state) {
-		fprintf(stderr,
-			"yabctl: --from and --state go together: memory is of no use without the device state of the same moment\n");
-		return YABCTL_USAGE;
-	}
+	result = yabctl_check(&ctl, command);
+	if (result)
+		return result;
 	count = argc - optind - 1;
 	if (count != command->operands) {
 		fprintf(stderr, "yabctl: usage: yabctl %s\n", command->usage);

@@ -234,9 +234,11 @@ fi
 describe a saved 32M
 describe a large 64M
 (cd "$work" && on a start saved && on a save saved i s) || bail "cannot save"
+refuses "a start that only looks paused" "without --from" on a start saved --paused
+refuses "an option that would be dropped" "paused does not go with destroy" on a destroy saved --paused
 refuses "an image without its device state" "go together" on a start saved --from "$work/i"
 refuses "device state without an image" "go together" on a start saved --state "$work/s"
-refuses "--from in a migration" "go with start" on a migrate plain "$b" --from "$work/i"
+refuses "--from in a migration" "from does not go with migrate" on a migrate plain "$b" --from "$work/i"
 refuses "an image that is not there" "nosuch: No such file" \
 	on a start saved --from "$work/nosuch" --state "$work/s"
 refuses "device state that is not there" "nosuch: No such file" \
@@ -319,7 +321,7 @@ for address in 0.0.0.0:9464 192.0.2.1:9464 127.0.0.1 localhost:9464; do
 done
 refuses "metrics on a port in use" "--metrics: cannot listen on" \
 	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --state-dir "$work/c.state" --metrics "127.0.0.1:$port_b"
-refuses "a watch of what is no job" "goes with jobinfo" on a list --watch
+refuses "a watch of what is no job" "watch does not go with list" on a list --watch
 refuses "a watch without a job" "no migration" on a jobinfo nosuch --watch
 
 # http METHOD PATH: the answer of the first daemon
