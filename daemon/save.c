@@ -64,6 +64,12 @@ static void yab_save_enter(struct yab_save *save, enum yab_save_step step)
 	save->step = step;
 }
 
+/* QEMU has ended, but not before it had written all it had: its memory is our file, too. */
+static bool yab_save_outlives(const struct yab_save *save)
+{
+	return save->step == YAB_SAVE_WRITING && save->written && !save->vm->qemu;
+}
+
 static void yab_save_free(struct yab_save *save)
 {
 	LIST_REMOVE(save, link);
@@ -118,14 +124,16 @@ static void yab_save_returned(const char *error, void *arg)
 	vm->hooks = NULL;
 	if (vm->state == YAB_VM_OUTGOING)
 		yab_vm_enter(vm, running ? YAB_VM_RUNNING : YAB_VM_PAUSED);
-	if (vm->qemu && error)
+	if (!vm->qemu)
+		snprintf(text, sizeof(text), "%.400s: the guest is lost, for its QEMU has ended",
+			 save->error);
+	else if (error)
 		snprintf(text, sizeof(text),
 			 "%.320s; and the guest could not be continued: %.120s", save->error,
 			 error);
 	else
-		snprintf(text, sizeof(text), "%.380s%s%s%s", save->error, vm->qemu ? " (VM " : "",
-			 vm->qemu ? vm->name : "", !vm->qemu ? "" : running ? " goes on)" :
-			 " stays paused)");
+		snprintf(text, sizeof(text), "%.380s (VM %s %s)", save->error, vm->name,
+			 running ? "goes on" : "stays paused");
 	if (!vm->qemu)
 		yab_vm_remove(vm);
 	yab_save_end(save, text);
@@ -176,8 +184,11 @@ static void yab_save_finish(struct yab_save *save)
 	yab_save_enter(save, YAB_SAVE_ENDING);
 	yab_transfer_stop(save->transfer);
 	vm->hooks = NULL;
-	if (yab_vm_destroy(vm, yab_save_gone, save, error, sizeof(error)) < 0)
-		yab_save_end(save, NULL);
+	if (vm->qemu && !yab_vm_destroy(vm, yab_save_gone, save, error, sizeof(error)))
+		return;
+	if (!vm->qemu)
+		yab_vm_remove(vm);
+	yab_save_end(save, NULL);
 }
 
 static void yab_save_copied(const char *error, void *arg)
@@ -298,6 +309,8 @@ static void yab_save_vm_exited(const char *why, void *arg)
 	if (save->step == YAB_SAVE_GIVING_BACK)
 		snprintf(save->error, sizeof(save->error), "VM %s is gone: %.400s", save->name,
 			 why);
+	else if (yab_save_outlives(save))
+		yab_log_warn(save->name, "%s; what it had is written all the same", why);
 	else
 		yab_save_fail(save, why);
 }
@@ -399,6 +412,8 @@ bool yab_saves_give_up(struct yab_saves *saves)
 
 	for (save = LIST_FIRST(&saves->all); save; save = next) {
 		next = LIST_NEXT(save, link);
+		if (yab_save_outlives(save))
+			continue;
 		yab_save_fail(save, "yabusamed is ending");
 	}
 	return LIST_FIRST(&saves->all);

@@ -2,7 +2,7 @@
 /*
  * Saves a VM to files (image.h): its guest is stopped, device state and memory are written, and
  * its QEMU ends. Whatever fails before both files are on the disk gives the guest back, and
- * leaves no file.
+ * leaves no file. Once QEMU has written all it had, its own end is no failure any more.
  */
 #ifndef YAB_DAEMON_SAVE_H
 #define YAB_DAEMON_SAVE_H

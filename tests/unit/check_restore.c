@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,14 +25,13 @@
 #include "../../daemon/restore.h"
 #include "../../daemon/save.h"
 #include "../../daemon/worker.h"
+#include "machine.h"
 #include "script.h"
 
 #define PAGES		4096
 #define SEED		7
-#define STATE		"device state"
-/* Of these variables QEMU and workers know what they are to do. */
+/* Of this variable workers know it. */
 #define PRESENT_FILE	"CHECK_RESTORE_PRESENT"	/* a byte a page, as the kernel's bit */
-#define QEMU_FAILS	"CHECK_RESTORE_FAILS"
 
 static char folder[64];
 static struct yab_supervisor supervisor;
@@ -116,118 +114,6 @@ int __wrap_yab_region_present(int pager_fd, uint64_t page, uint64_t count, uint6
 	memset(bits, 0, (count + 63) / 64 * sizeof(*bits));
 	for (uint64_t i = 0; i < count; i++)
 		bits[i / 64] |= (uint64_t)bytes[i] << i % 64;
-	return 0;
-}
-
-/* --- QEMU ------------------------------------------------------------------------------ */
-
-static void say(FILE *stream, json_t *json)
-{
-	json_dumpf(json, stream, JSON_COMPACT);
-	fputs("\r\n", stream);
-	fflush(stream);
-	json_decref(json);
-}
-
-static void say_event(FILE *stream, const char *name, const char *status)
-{
-	say(stream, json_pack("{s:s, s:{s:s*}, s:{s:i, s:i}}", "event", name, "data", "status",
-			      status, "timestamp", "seconds", 1, "microseconds", 1));
-}
-
-/* A line, and what came along. NULL at the end. */
-static char *hear(int fd, int *came)
-{
-	static char line[65536];
-	char control[CMSG_SPACE(sizeof(int))];
-	size_t length = 0;
-
-	while (length < sizeof(line) - 1) {
-		struct iovec byte = { line + length, 1 };
-		struct msghdr message = {
-			.msg_iov = &byte, .msg_iovlen = 1,
-			.msg_control = control, .msg_controllen = sizeof(control),
-		};
-		struct cmsghdr *rights;
-
-		if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC) <= 0)
-			return NULL;
-		rights = CMSG_FIRSTHDR(&message);
-		if (rights)
-			memcpy(came, CMSG_DATA(rights), sizeof(*came));
-		if (line[length++] == '\n')
-			break;
-	}
-	line[length] = '\0';
-	return line;
-}
-
-/* The device state, to its end: as it was saved, or QEMU says that it failed. */
-static void load(FILE *stream, int fd)
-{
-	char bytes[sizeof(STATE)] = "";
-	size_t length = 0;
-	ssize_t n;
-
-	while (length < sizeof(bytes) &&
-	       (n = read(fd, bytes + length, sizeof(bytes) - length)) > 0)
-		length += (size_t)n;
-	close(fd);
-	if (length == sizeof(STATE) && !strcmp(bytes, STATE) && !getenv(QEMU_FAILS)) {
-		say_event(stream, "MIGRATION", "completed");
-		return;
-	}
-	fprintf(stderr, "played: no such device\n");
-	say_event(stream, "MIGRATION", "failed");
-	exit(1);
-}
-
-/* One client of the monitor. False when QEMU is to end. */
-static bool serve(int fd, bool *running)
-{
-	FILE *stream = fdopen(dup(fd), "w");
-	int state = -1;
-	char *line;
-
-	say(stream, json_pack("{s:{s:{}, s:[]}}", "QMP", "version", "capabilities"));
-	while ((line = hear(fd, &state))) {
-		json_t *json = json_loads(line, 0, NULL);
-		const char *name = json_string_value(json_object_get(json, "execute"));
-
-		say(stream, json_pack("{s:{s:b}, s:O*}", "return", "running", *running, "id",
-				      json_object_get(json, "id")));
-		if (!name || !strcmp(name, "quit"))
-			return false;
-		if (!strcmp(name, "migrate-incoming"))
-			load(stream, state);
-		if (!strcmp(name, "cont")) {
-			*running = true;
-			say_event(stream, "RESUME", NULL);
-		}
-		json_decref(json);
-	}
-	fclose(stream);
-	return true;
-}
-
-static int play_qemu(const char *monitor)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	const int listener = socket(AF_UNIX, SOCK_STREAM, 0);
-	bool running = false;
-	int fd;
-
-	/* As yab_vm_spawn() gives it: unix:PATH,server=on,wait=off */
-	snprintf(address.sun_path, sizeof(address.sun_path), "%.*s",
-		 (int)strcspn(monitor + 5, ","), monitor + 5);
-	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    listen(listener, 1) < 0)
-		return 1;
-	/* Whoever has started it may be gone. */
-	alarm(120);
-	do {
-		fd = accept(listener, NULL, NULL);
-	} while (fd >= 0 && serve(fd, &running));
 	return 0;
 }
 
@@ -322,11 +208,13 @@ static void setup(void)
 			  "{\"name\": \"vm1\", \"memory\": \"%dK\", \"qemu\": [\"/proc/self/exe\", \"--qemu\", \"${monitor}\", \"${memory}\", \"${incoming}\"]}",
 			  PAGES * 4);
 	write_file("vm1.json", text, (size_t)length);
-	write_file("device", STATE, sizeof(STATE));
+	write_file("device", MACHINE_STATE, sizeof(MACHINE_STATE));
 	write_file("present", none, sizeof(none));
 	make_image();
 	setenv(PRESENT_FILE, path("present"), 1);
-	unsetenv(QEMU_FAILS);
+	unsetenv(MACHINE_FAILS);
+	unsetenv(MACHINE_HOLDS);
+	unsetenv(MACHINE_HANGS_UP);
 	present = open(path("present"), O_RDWR | O_CLOEXEC);
 	told = 0;
 	begin_supervisor();
@@ -471,7 +359,7 @@ START_TEST(not_loaded)
 	if (_i)
 		write_file("device", "another", 7);
 	else
-		setenv(QEMU_FAILS, "1", 1);
+		setenv(MACHINE_FAILS, "1", 1);
 	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
 	until_told();
 	ck_assert_msg(strstr(said, "no such device"), "%s", said);
@@ -630,6 +518,98 @@ START_TEST(wrong_files)
 }
 END_TEST
 
+/* --- saving ---------------------------------------------------------------------------- */
+
+/* A guest that has all its pages is saved to the files "memory" and "machine". */
+static void start_saving(void)
+{
+	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
+	until_told();
+	until_complete();
+	told = 0;
+	ck_assert_msg(!yab_save_begin(&supervisor, "vm1", path("memory"), path("machine"),
+				      on_started, NULL, said, sizeof(said)), "%s", said);
+}
+
+/* The same bytes, and nothing under other names. */
+static void expect_saved(void)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "cd %s && cmp image memory && cmp device machine && ! ls *.part 2>&-",
+		 folder);
+	ck_assert_int_eq(system(command), 0);
+	ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
+	ck_assert(job_is("completed"));
+}
+
+static void expect_not_saved(void)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "cd %s && ! ls memory* machine* 2>&-", folder);
+	ck_assert_int_eq(system(command), 0);
+	ck_assert(job_is("failed"));
+}
+
+static void on_status(json_t *result, const char *error, void *arg)
+{
+	const char *status = json_string_value(json_object_get(result, "status"));
+	bool *written = arg;
+
+	/* It may be asked once more when it ends. */
+	if (!error)
+		*written = !strcmp(status, "postmigrate");
+}
+
+START_TEST(saved)
+{
+	start_saving();
+	until_told();
+	ck_assert_str_eq(said, "");
+	expect_saved();
+}
+END_TEST
+
+/* QEMU ends when it has written all it had, while its memory is written, which is all there is. */
+START_TEST(saved_without_qemu)
+{
+	bool written = false;
+	struct yab_vm *vm;
+	pid_t copy;
+
+	setenv(MACHINE_HOLDS, "1", 1);
+	start_saving();
+	vm = yab_vms_find(supervisor.vms, "vm1");
+	/* Before it says so there is an event. */
+	while (!written) {
+		struct yab_qmp *qmp = yab_vm_qmp(vm);
+
+		ck_assert(!yab_qmp_call(qmp, "query-status", NULL, -1, on_status, &written));
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	}
+	copy = find_child("yabusame-copy");
+	ck_assert_int_gt(copy, 0);
+	kill(copy, SIGSTOP);
+	yab_qemu_kill(vm->qemu);
+	while (vm->qemu)
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert_int_eq(told, 0);
+	ck_assert(yab_saves_give_up(supervisor.saves));
+	kill(copy, _i ? SIGKILL : SIGCONT);
+	until_told();
+	if (_i) {
+		ck_assert_msg(strstr(said, "the guest is lost"), "%s", said);
+		expect_not_saved();
+		ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
+	} else {
+		ck_assert_str_eq(said, "");
+		expect_saved();
+	}
+	ck_assert_int_eq(access(path("state/vm1.json"), F_OK), -1);
+}
+END_TEST
+
 START_TEST(names)
 {
 	char name[YAB_IMAGE_NAME_SIZE], error[512], text[300];
@@ -666,8 +646,8 @@ int main(int argc, char **argv)
 	Suite *suite;
 	TCase *tcase;
 
-	if (argc > 2 && !strcmp(argv[1], "--qemu"))
-		return play_qemu(argv[2]);
+	if (argc > 3 && !strcmp(argv[1], "--qemu"))
+		return machine_run(argv[2], argv[3], PAGES);
 	if (argc > 1 && !strcmp(argv[1], "--worker")) {
 		present = open(getenv(PRESENT_FILE), O_RDWR | O_CLOEXEC);
 		return yab_worker_main(true);
@@ -686,6 +666,8 @@ int main(int argc, char **argv)
 	tcase_add_test(tcase, truncated);
 	tcase_add_loop_test(tcase, wrong_files, 0, sizeof(wrong) / sizeof(*wrong));
 	tcase_add_test(tcase, names);
+	tcase_add_test(tcase, saved);
+	tcase_add_loop_test(tcase, saved_without_qemu, 0, 2);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }
