@@ -287,14 +287,15 @@ static bool job_is(const char *state)
 	return is;
 }
 
-static bool job_warns(const char *what)
+/* Of the text that is called @what. */
+static bool job_tells(const char *what, const char *part)
 {
 	json_t *json = yab_job_json(yab_jobs_find(supervisor.jobs, "vm1"));
-	const char *warning = json_string_value(json_object_get(json, "warning"));
-	const bool warns = warning && strstr(warning, what);
+	const char *text = json_string_value(json_object_get(json, what));
+	const bool tells = text && strstr(text, part);
 
 	json_decref(json);
-	return warns;
+	return tells;
 }
 
 /* Every page is there, and so the session is nobody's any more. */
@@ -422,7 +423,7 @@ START_TEST(supervisor_ended)
 	ck_assert(!LIST_EMPTY(&supervisor.incomings->all));
 	if (_i) {
 		/* It is missed, and looked for once more. */
-		while (!job_warns("No such file"))
+		while (!job_tells("warning", "No such file"))
 			event_base_loop(supervisor.base, EVLOOP_ONCE);
 		ck_assert(job_is("paused"));
 		ck_assert_int_eq(rename(path("away"), path("image")), 0);
@@ -484,7 +485,7 @@ START_TEST(truncated)
 	until_told();
 	ck_assert_int_eq(truncate(path("image"), SCRIPT_PAGE), 0);
 	yab_incomings_limit(supervisor.incomings, "vm1", none);
-	while (!job_warns("truncated"))
+	while (!job_tells("warning", "truncated"))
 		event_base_loop(supervisor.base, EVLOOP_ONCE);
 	ck_assert(!LIST_EMPTY(&supervisor.incomings->all));
 	/* And it goes on when it is whole again. */
@@ -610,6 +611,38 @@ START_TEST(saved_without_qemu)
 }
 END_TEST
 
+/*
+ * The supervisor was killed before QEMU was told to end. With _i the image never had its name, and
+ * what has it is somebody else's.
+ */
+START_TEST(saved_and_given_back)
+{
+	struct yab_record_migration migration = { .state = YAB_RECORD_LEAVING, .running = true };
+	char error[512];
+
+	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
+	until_told();
+	until_complete();
+	snprintf(migration.peer, sizeof(migration.peer), "%s", path("memory"));
+	ck_assert_int_eq(yab_journal_promise_migration(supervisor.journal, "vm1",
+						       PAGES * SCRIPT_PAGE, &migration, error,
+						       sizeof(error)), 0);
+	write_file("memory", "full", 4);
+	if (_i)
+		write_file("memory.vm1.part", "half", 4);
+	end_supervisor();
+	begin_supervisor();
+	yab_adopt_all(&supervisor);
+	while (yab_vms_find(supervisor.vms, "vm1")->state != YAB_VM_RUNNING)
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert(job_is("failed"));
+	ck_assert(job_tells("error", "restarted before the guest was saved"));
+	ck_assert_int_eq(job_tells("error", "memory.vm1.part, which is of no use"), !_i);
+	ck_assert_int_eq(access(path("memory"), F_OK), _i ? 0 : -1);
+	ck_assert_int_eq(access(path("memory.vm1.part"), F_OK), 0);
+}
+END_TEST
+
 START_TEST(names)
 {
 	char name[YAB_IMAGE_NAME_SIZE], error[512], text[300];
@@ -666,8 +699,13 @@ int main(int argc, char **argv)
 	tcase_add_test(tcase, truncated);
 	tcase_add_loop_test(tcase, wrong_files, 0, sizeof(wrong) / sizeof(*wrong));
 	tcase_add_test(tcase, names);
+	suite_add_tcase(suite, tcase);
+	tcase = tcase_create("saving");
+	tcase_set_timeout(tcase, 120);
+	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, saved);
 	tcase_add_loop_test(tcase, saved_without_qemu, 0, 2);
+	tcase_add_loop_test(tcase, saved_and_given_back, 0, 2);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }

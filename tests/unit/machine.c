@@ -86,6 +86,8 @@ static json_t *answer(const struct machine *machine, const char *name, json_t *a
 	const char *property = json_string_value(json_object_get(arguments, "property"));
 	const json_int_t size = (json_int_t)(machine->pages * SCRIPT_PAGE);
 
+	if (!strcmp(name, "query-migrate"))
+		return json_object();
 	if (!strcmp(name, "query-memdev"))
 		return json_pack("[{s:s, s:b, s:I}]", "id", "ram0", "share", 1, "size", size);
 	if (!strcmp(name, "query-memory-size-summary"))
