@@ -476,6 +476,28 @@ START_TEST(abandoned)
 }
 END_TEST
 
+/* The next supervisor finds no image, and then nobody who wants it. */
+START_TEST(abandoned_without_image)
+{
+	char text[512];
+
+	ck_assert_msg(!start(path("image"), path("device"), SCRIPT_PAGE), "%s", said);
+	until_told();
+	end_supervisor();
+	begin_supervisor();
+	ck_assert_int_eq(rename(path("image"), path("away")), 0);
+	yab_adopt_all(&supervisor);
+	while (!job_tells("warning", "No such file"))
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert_msg(!yab_rescue_abandon(&supervisor, "vm1", true, text, sizeof(text)), "%s",
+		      text);
+	while (!LIST_EMPTY(&supervisor.incomings->all) || yab_vms_find(supervisor.vms, "vm1"))
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert(job_tells("state", "failed"));
+	ck_assert_int_eq(access(path("state/vm1.json"), F_OK), -1);
+}
+END_TEST
+
 /* A page of the image is not there any more: its guest waits, and people know why. */
 START_TEST(truncated)
 {
@@ -696,6 +718,7 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tcase, supervisor_ended, 0, 2);
 	tcase_add_test(tcase, supervisor_ended_early);
 	tcase_add_test(tcase, abandoned);
+	tcase_add_test(tcase, abandoned_without_image);
 	tcase_add_test(tcase, truncated);
 	tcase_add_loop_test(tcase, wrong_files, 0, sizeof(wrong) / sizeof(*wrong));
 	tcase_add_test(tcase, names);
