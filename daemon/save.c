@@ -330,10 +330,6 @@ int yab_save_begin(struct yab_supervisor *supervisor, const char *name, const ch
 
 	if (!vm)
 		return -1;
-	if (!strcmp(image, state)) {
-		snprintf(error, error_size, "memory and device state need a file each");
-		return -1;
-	}
 	save = calloc(1, sizeof(*save));
 	if (!save) {
 		snprintf(error, error_size, "out of memory");
@@ -353,6 +349,11 @@ int yab_save_begin(struct yab_supervisor *supervisor, const char *name, const ch
 	    yab_save_file_make(&save->state, "device state", state, name, error,
 			       error_size) < 0)
 		goto err;
+	/* By another path, too: what was made last has replaced the other one. */
+	if (!yab_save_file_is_there(&save->image)) {
+		snprintf(error, error_size, "memory and device state need a file each");
+		goto err;
+	}
 	save->job = yab_job_start(supervisor->jobs, name, YAB_JOB_OUTGOING, image, vm->pages);
 	if (!save->job) {
 		snprintf(error, error_size, "out of memory");

@@ -43,6 +43,13 @@ int yab_save_file_make(struct yab_save_file *file, const char *what, const char 
 	return -1;
 }
 
+bool yab_save_file_is_there(const struct yab_save_file *file)
+{
+	struct stat status;
+
+	return !fstat(file->fd, &status) && status.st_nlink == 1;
+}
+
 /* Never over another file, as far as the file system can promise that. */
 static int yab_save_file_rename(const char *from, const char *to)
 {

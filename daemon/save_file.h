@@ -24,6 +24,8 @@ struct yab_save_file {
  */
 int yab_save_file_make(struct yab_save_file *file, const char *what, const char *path,
 		       const char *vm, char *error, size_t error_size);
+/* It still has the name that it was made with. */
+bool yab_save_file_is_there(const struct yab_save_file *file);
 /* It is on the disk under its own name. 0, or -1 with one line in @error. */
 int yab_save_file_keep(struct yab_save_file *file, char *error, size_t error_size);
 /* Removes one that was kept, for the other one could not be. */

@@ -597,6 +597,21 @@ START_TEST(saved)
 }
 END_TEST
 
+START_TEST(saved_to_one_file)
+{
+	static const char * const states[] = { "memory", "./memory", "/memory" };
+
+	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
+	until_told();
+	until_complete();
+	ck_assert_int_eq(yab_save_begin(&supervisor, "vm1", path("memory"), path(states[_i]),
+					on_started, NULL, said, sizeof(said)), -1);
+	ck_assert_msg(strstr(said, "need a file each"), "%s", said);
+	ck_assert_int_eq(yab_vms_find(supervisor.vms, "vm1")->state, YAB_VM_RUNNING);
+	ck_assert_int_eq(access(path("memory.vm1.part"), F_OK), -1);
+}
+END_TEST
+
 /* QEMU ends when it has written all it had, while its memory is written, which is all there is. */
 START_TEST(saved_without_qemu)
 {
@@ -730,6 +745,7 @@ int main(int argc, char **argv)
 	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, saved);
+	tcase_add_loop_test(tcase, saved_to_one_file, 0, 3);
 	tcase_add_loop_test(tcase, saved_without_qemu, 0, 2);
 	tcase_add_loop_test(tcase, saved_and_given_back, 0, 2);
 	suite_add_tcase(suite, tcase);
