@@ -302,6 +302,15 @@ static void yab_save_vm_event(const char *name, json_t *data, void *arg)
 		yab_transfer_event(save->transfer, name, data);
 }
 
+/* That it has written all of it may be what nobody heard. */
+static void yab_save_vm_unheard(void *arg)
+{
+	struct yab_save *save = arg;
+
+	if (!save->written)
+		yab_save_fail(save, "QEMU's monitor was lost");
+}
+
 static void yab_save_vm_exited(const char *why, void *arg)
 {
 	struct yab_save *save = arg;
@@ -317,6 +326,7 @@ static void yab_save_vm_exited(const char *why, void *arg)
 
 static const struct yab_vm_hooks yab_save_hooks = {
 	.event = yab_save_vm_event,
+	.unheard = yab_save_vm_unheard,
 	.exited = yab_save_vm_exited,
 };
 
@@ -405,6 +415,35 @@ void yab_saves_free(struct yab_saves *saves)
 		yab_save_free(save);
 	}
 	free(saves);
+}
+
+int yab_saves_abandon(struct yab_saves *saves, const char *name, bool force, char *text,
+		      size_t text_size)
+{
+	struct yab_save *save;
+
+	LIST_FOREACH(save, &saves->all, link)
+		if (!strcmp(save->name, name))
+			break;
+	if (!save)
+		return 1;
+	if (save->step == YAB_SAVE_ENDING || save->step == YAB_SAVE_GIVING_BACK) {
+		snprintf(text, text_size, save->step == YAB_SAVE_ENDING ?
+			 "VM %s is saved: its QEMU ends here" :
+			 "the save of VM %s has failed: its guest goes on here", name);
+		return -1;
+	}
+	if (yab_save_outlives(save) && !force) {
+		snprintf(text, text_size,
+			 "QEMU of VM %s has ended, and its guest is lost with this: give --force if nobody will ever want it",
+			 name);
+		return -1;
+	}
+	snprintf(text, text_size, yab_save_outlives(save) ?
+		 "abandoned VM %s: it is not saved, and its guest is lost" :
+		 "abandoned the save of VM %s: its guest goes on here", name);
+	yab_save_fail(save, "the save was abandoned");
+	return 0;
 }
 
 bool yab_saves_give_up(struct yab_saves *saves)

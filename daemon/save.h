@@ -23,6 +23,14 @@ void yab_saves_free(struct yab_saves *saves);
 bool yab_saves_give_up(struct yab_saves *saves);
 
 /*
+ * The save of the VM @name ends, and its guest is given back; @force is for one whose QEMU has
+ * ended. 0 with one line in @text that says what becomes of it, -1 with one that says why not,
+ * or 1: there is none.
+ */
+int yab_saves_abandon(struct yab_saves *saves, const char *name, bool force, char *text,
+		      size_t text_size);
+
+/*
  * Saves the VM @name to the files @image and @state, which must not exist. 0, or -1 with one
  * line in @error and no callback.
  */

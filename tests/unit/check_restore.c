@@ -320,30 +320,6 @@ static void until_complete(void)
 	script_settle(supervisor.base);
 }
 
-/* The first one of ours that is called @name; 0: there is none. */
-static pid_t find_child(const char *name)
-{
-	char list[128], line[64];
-	pid_t pid, found = 0;
-	FILE *children;
-
-	snprintf(list, sizeof(list), "/proc/self/task/%d/children", getpid());
-	children = fopen(list, "re");
-	ck_assert_ptr_nonnull(children);
-	while (!found && fscanf(children, "%d", &pid) == 1) {
-		FILE *comm;
-
-		snprintf(list, sizeof(list), "/proc/%d/comm", pid);
-		comm = fopen(list, "re");
-		if (comm && fgets(line, sizeof(line), comm) && !strncmp(line, name, strlen(name)))
-			found = pid;
-		if (comm)
-			fclose(comm);
-	}
-	fclose(children);
-	return found;
-}
-
 /* --- tests ----------------------------------------------------------------------------- */
 
 START_TEST(starts)
@@ -396,12 +372,12 @@ START_TEST(worker_killed)
 	ck_assert_msg(!start(path("image"), path("device"), SCRIPT_PAGE), "%s", said);
 	until_told();
 	ck_assert_str_eq(said, "");
-	first = find_child(name);
+	first = script_child(name);
 	ck_assert_int_gt(first, 0);
 	kill(first, SIGKILL);
 	do {
 		event_base_loop(supervisor.base, EVLOOP_ONCE);
-		next = find_child(name);
+		next = script_child(name);
 	} while (!next || next == first);
 	ck_assert(!job_is("completed"));
 	yab_incomings_limit(supervisor.incomings, "vm1", none);
@@ -612,13 +588,13 @@ START_TEST(saved_to_one_file)
 }
 END_TEST
 
-/* QEMU ends when it has written all it had, while its memory is written, which is all there is. */
-START_TEST(saved_without_qemu)
+/* QEMU has written all it had, but keeps the copy waiting. */
+static struct yab_vm *hold_saving(void)
 {
-	bool written = false;
+	static bool written;	/* an answer may come later */
 	struct yab_vm *vm;
-	pid_t copy;
 
+	written = false;
 	setenv(MACHINE_HOLDS, "1", 1);
 	start_saving();
 	vm = yab_vms_find(supervisor.vms, "vm1");
@@ -629,13 +605,30 @@ START_TEST(saved_without_qemu)
 		ck_assert(!yab_qmp_call(qmp, "query-status", NULL, -1, on_status, &written));
 		event_base_loop(supervisor.base, EVLOOP_ONCE);
 	}
-	copy = find_child("yabusame-copy");
-	ck_assert_int_gt(copy, 0);
+	return vm;
+}
+
+/* The copy goes on when it is told to. */
+static pid_t end_qemu(struct yab_vm *vm)
+{
+	pid_t copy;
+
+	/* It may not have taken its name yet. */
+	while (!(copy = script_child("yabusame-copy")))
+		;
 	kill(copy, SIGSTOP);
 	yab_qemu_kill(vm->qemu);
 	while (vm->qemu)
 		event_base_loop(supervisor.base, EVLOOP_ONCE);
 	ck_assert_int_eq(told, 0);
+	return copy;
+}
+
+/* QEMU ends when it has written all it had, while its memory is written, which is all there is. */
+START_TEST(saved_without_qemu)
+{
+	const pid_t copy = end_qemu(hold_saving());
+
 	ck_assert(yab_saves_give_up(supervisor.saves));
 	kill(copy, _i ? SIGKILL : SIGCONT);
 	until_told();
@@ -648,6 +641,50 @@ START_TEST(saved_without_qemu)
 		expect_saved();
 	}
 	ck_assert_int_eq(access(path("state/vm1.json"), F_OK), -1);
+}
+END_TEST
+
+/* Nobody hears that QEMU has written everything: that is as if it had not. */
+START_TEST(saved_unheard)
+{
+	setenv(MACHINE_HANGS_UP, "1", 1);
+	start_saving();
+	until_told();
+	ck_assert_msg(strstr(said, "monitor was lost (VM vm1 goes on)"), "%s", said);
+	ck_assert_int_eq(yab_vms_find(supervisor.vms, "vm1")->state, YAB_VM_RUNNING);
+	expect_not_saved();
+}
+END_TEST
+
+/* At its beginning, while the files are written, and when there is nothing but them. */
+START_TEST(saving_abandoned)
+{
+	const bool alone = _i == 2;
+	struct yab_vm *vm = NULL;
+	char text[512];
+
+	ck_assert_int_eq(yab_rescue_abandon(&supervisor, "vm1", true, text, sizeof(text)), -1);
+	ck_assert_msg(strstr(text, "is in no migration"), "%s", text);
+	if (!_i)
+		start_saving();
+	else
+		vm = hold_saving();
+	if (alone) {
+		end_qemu(vm);
+		ck_assert_int_eq(yab_rescue_abandon(&supervisor, "vm1", false, text,
+						    sizeof(text)), -1);
+		ck_assert_msg(strstr(text, "--force"), "%s", text);
+	}
+	ck_assert_msg(!yab_rescue_abandon(&supervisor, "vm1", alone, text, sizeof(text)), "%s",
+		      text);
+	ck_assert_msg(strstr(text, alone ? "is lost" : "goes on"), "%s", text);
+	until_told();
+	ck_assert_msg(strstr(said, alone ? "is lost" : "goes on"), "%s", said);
+	if (alone)
+		ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
+	else
+		ck_assert_int_eq(yab_vms_find(supervisor.vms, "vm1")->state, YAB_VM_RUNNING);
+	expect_not_saved();
 }
 END_TEST
 
@@ -747,6 +784,8 @@ int main(int argc, char **argv)
 	tcase_add_test(tcase, saved);
 	tcase_add_loop_test(tcase, saved_to_one_file, 0, 3);
 	tcase_add_loop_test(tcase, saved_without_qemu, 0, 2);
+	tcase_add_test(tcase, saved_unheard);
+	tcase_add_loop_test(tcase, saving_abandoned, 0, 3);
 	tcase_add_loop_test(tcase, saved_and_given_back, 0, 2);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
