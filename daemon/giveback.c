@@ -46,7 +46,18 @@ static void yab_giveback_end(struct yab_giveback *giveback, const char *error)
 	cb(error ? text : NULL, arg);
 }
 
-/* Asks QEMU; where that is impossible, the end. */
+static void yab_giveback_later(struct yab_giveback *giveback)
+{
+	struct timeval pause = { .tv_usec = YAB_GIVEBACK_POLL_MS * 1000 };
+
+	if (++giveback->polls > YAB_GIVEBACK_POLLS)
+		yab_giveback_end(giveback, giveback->error[0] ? giveback->error :
+				 "QEMU does not end its migration");
+	else
+		evtimer_add(giveback->poll, &pause);
+}
+
+/* Asks QEMU; while it has lost its monitor, later. Where it has ended, the end. */
 static void yab_giveback_ask(struct yab_giveback *giveback, const struct yab_qmp_step *steps,
 			     size_t count, yab_qmp_cb cb)
 {
@@ -57,18 +68,11 @@ static void yab_giveback_ask(struct yab_giveback *giveback, const struct yab_qmp
 	if (!qmp)
 		for (size_t i = 0; i < count; i++)
 			json_decref(steps[i].arguments);
-	yab_giveback_end(giveback, "QEMU's monitor cannot be asked");
-}
-
-static void yab_giveback_later(struct yab_giveback *giveback)
-{
-	struct timeval pause = { .tv_usec = YAB_GIVEBACK_POLL_MS * 1000 };
-
-	if (++giveback->polls > YAB_GIVEBACK_POLLS)
-		yab_giveback_end(giveback, giveback->error[0] ? giveback->error :
-				 "QEMU does not end its migration");
+	snprintf(giveback->error, sizeof(giveback->error), "QEMU's monitor cannot be asked");
+	if (giveback->vm->qemu)
+		yab_giveback_later(giveback);
 	else
-		evtimer_add(giveback->poll, &pause);
+		yab_giveback_end(giveback, giveback->error);
 }
 
 static void yab_giveback_resumed(json_t *results, const char *error, void *arg)

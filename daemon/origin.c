@@ -32,5 +32,6 @@ void yab_origin_init(struct yab_origin *origin, const struct sockaddr *from, soc
 
 bool yab_origin_is_same(const struct yab_origin *a, const struct yab_origin *b)
 {
-	return a->is_six == b->is_six && !memcmp(a->network, b->network, sizeof(a->network));
+	return !a->is_inside && !b->is_inside && a->is_six == b->is_six &&
+	       !memcmp(a->network, b->network, sizeof(a->network));
 }

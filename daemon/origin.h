@@ -16,11 +16,12 @@
 struct yab_origin {
 	uint8_t network[YAB_ORIGIN_NETWORK];
 	bool is_six;
+	bool is_inside;		/* of this process: no host, and nobody's that has too many */
 	char name[NI_MAXHOST + NI_MAXSERV + 4];	/* HOST:PORT or [HOST]:PORT */
 };
 
 void yab_origin_init(struct yab_origin *origin, const struct sockaddr *from, socklen_t length);
-/* Whatever their ports are. */
+/* Whatever their ports are; from inside none is. */
 bool yab_origin_is_same(const struct yab_origin *a, const struct yab_origin *b);
 
 #endif /* YAB_DAEMON_ORIGIN_H */

@@ -1,16 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* An outgoing migration that a supervisor before this one has begun. */
+#include <stdio.h>
 #include <string.h>
 
 #include "image.h"
 #include "log.h"
 #include "outgoing_state.h"
+#include "save_file.h"
 
 /* For QEMU's monitor to answer. Where it does not, what is told is that it cannot be asked. */
 #define YAB_OUTGOING_ADOPT_SECONDS	60
 
+/*
+ * A guest that was being saved. As long as its QEMU is there it may go on, and then there must be
+ * no image that looks as if it could, too; after that the image, if it is there, is the guest.
+ */
+static void yab_outgoing_unsave(struct yab_outgoing *outgoing)
+{
+	const char *image = outgoing->options.destination.text;
+	char text[YAB_WIRE_ERROR_MAX], left[400];
+
+	if (outgoing->vm->qemu &&
+	    yab_save_file_revoke(image, outgoing->vm->name, left, sizeof(left)))
+		snprintf(text, sizeof(text),
+			 "yabusamed was restarted before the guest was saved: %s", left);
+	else
+		snprintf(text, sizeof(text), "yabusamed was restarted before the guest was saved");
+	yab_outgoing_give_back(outgoing, text, false);
+}
+
 void yab_outgoing_adopted(struct yab_outgoing *outgoing)
 {
+	if (yab_image_is_name(outgoing->options.destination.text)) {
+		yab_outgoing_unsave(outgoing);
+		return;
+	}
 	if (outgoing->recorded == YAB_RECORD_LEAVING) {
 		yab_outgoing_give_back(outgoing,
 				       "yabusamed was restarted before the destination committed",

@@ -34,6 +34,8 @@ struct yab_quota_member *yab_quota_excess(struct yab_quota *quota,
 	struct yab_quota_member *member, *oldest, *excess = NULL;
 	unsigned int count, most = 0;
 
+	if (origin->is_inside)
+		return NULL;
 	if (yab_quota_of(quota, origin, &oldest) >= quota->each)
 		return oldest;
 	if (quota->count < quota->most)
@@ -55,11 +57,11 @@ void yab_quota_add(struct yab_quota *quota, struct yab_quota_member *member,
 	member->origin = *origin;
 	member->owner = owner;
 	TAILQ_INSERT_TAIL(&quota->members, member, entry);
-	quota->count++;
+	quota->count += !origin->is_inside;
 }
 
 void yab_quota_remove(struct yab_quota *quota, struct yab_quota_member *member)
 {
 	TAILQ_REMOVE(&quota->members, member, entry);
-	quota->count--;
+	quota->count -= !member->origin.is_inside;
 }

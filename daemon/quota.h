@@ -3,6 +3,8 @@
  * A bounded number of connections of which nothing is known yet, in all and of each host.
  * Nobody is turned away for those who sit there: the oldest makes room, first of the same
  * host, then of the host that has the most. Whoever has something to say says it at once.
+ * Connections from inside this process are members, too, but do not count, and nobody goes
+ * for them.
  */
 #ifndef YAB_DAEMON_QUOTA_H
 #define YAB_DAEMON_QUOTA_H

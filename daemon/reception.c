@@ -73,6 +73,7 @@ struct yab_reception *yab_reception_new(struct yab_supervisor *supervisor, const
 		return NULL;
 	reception->supervisor = supervisor;
 	snprintf(reception->origin.name, sizeof(reception->origin.name), "%s", name);
+	reception->origin.is_inside = true;
 	LIST_INIT(&reception->visitors);
 	return reception;
 }

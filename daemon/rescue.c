@@ -8,6 +8,7 @@
 #include "log.h"
 #include "outgoing_state.h"
 #include "region.h"
+#include "save.h"
 
 static struct yab_outgoing *yab_rescue_find(struct yab_supervisor *supervisor, const char *name)
 {
@@ -273,8 +274,10 @@ int yab_rescue_abandon(struct yab_supervisor *supervisor, const char *name, bool
 
 	if (outgoing)
 		return yab_rescue_abandon_outgoing(outgoing, force, text, text_size);
-	result = yab_rescue_abandon_incoming(supervisor->incomings, name, force, text,
-					     text_size);
+	result = yab_saves_abandon(supervisor->saves, name, force, text, text_size);
+	if (result > 0)
+		result = yab_rescue_abandon_incoming(supervisor->incomings, name, force, text,
+						     text_size);
 	if (result > 0)
 		snprintf(text, text_size,
 			 "VM %s is in no migration: there is nothing to abandon", name);

@@ -28,8 +28,8 @@ int yab_rescue_permit(struct yab_supervisor *supervisor, const char *name, bool 
 		      char *text, size_t text_size);
 /*
  * On either side: its QEMU ends, the guest is never continued here, and what pages of it are
- * nowhere else are lost; that takes @force. 0 with one line in @text that says what was lost,
- * or -1 with one that says why not.
+ * nowhere else are lost; that takes @force. One that is being saved is given back. 0 with one
+ * line in @text that says what was lost, or -1 with one that says why not.
  */
 int yab_rescue_abandon(struct yab_supervisor *supervisor, const char *name, bool force,
 		       char *text, size_t text_size);

@@ -126,12 +126,22 @@ static void yab_restore_end(struct yab_restore *restore, const char *error)
 		cb(error ? text : NULL, arg);
 }
 
-/* What people should know, on the destination's job, for there is no other. */
-static void yab_restore_warn(struct yab_restore *restore, const char *warning)
+/* The destination's, for there is no other. NULL: the VM has none, or a later one. */
+static struct yab_job *yab_restore_job(const struct yab_restore *restore)
 {
 	struct yab_job *job = yab_jobs_find(restore->supervisor->jobs, restore->vm);
 
-	if (job && yab_job_active(job))
+	if (!job || !yab_job_active(job) || strcmp(yab_job_peer(job), restore->address.text))
+		return NULL;
+	return job;
+}
+
+/* What people should know. */
+static void yab_restore_warn(struct yab_restore *restore, const char *warning)
+{
+	struct yab_job *job = yab_restore_job(restore);
+
+	if (job)
 		yab_job_warn(job, warning);
 }
 
@@ -217,9 +227,9 @@ static void yab_restore_bulk(const char *error, void *arg)
 static void yab_restore_statistics(json_t *statistics, void *arg)
 {
 	struct yab_restore *restore = arg;
-	struct yab_job *job = yab_jobs_find(restore->supervisor->jobs, restore->vm);
+	struct yab_job *job = yab_restore_job(restore);
 
-	if (job && yab_job_active(job))
+	if (job)
 		yab_job_statistics(job, YAB_JOB_SOURCE, statistics);
 }
 
@@ -348,17 +358,8 @@ static void yab_restore_prepared(struct yab_restore *restore, json_t *cookie)
 /* The session is committed, and whoever waits for its guest may know. */
 static void yab_restore_pull(struct yab_restore *restore)
 {
-	struct yab_supply_terms terms;
-
 	yab_contact_settled(restore->contact);
 	yab_restore_enter(restore, YAB_RESTORE_PULLING);
-	if (!restore->supply && restore->image_fd >= 0) {
-		yab_restore_terms(restore, &terms);
-		restore->supply = yab_supply_adopt(&terms, &yab_restore_supply_ops, restore);
-	}
-	if (!restore->supply && restore->image_fd >= 0)
-		yab_restore_warn(restore,
-				 "the image cannot be served: out of memory: restart yabusamed");
 	yab_restore_tell(restore, NULL);
 }
 
@@ -450,16 +451,23 @@ static const struct yab_contact_ops yab_restore_contact_ops = {
 
 /* --- beginning and adoption ------------------------------------------------------------- */
 
-/* An adopted one looks for its image: its guest waits, whatever became of that. */
+/*
+ * An adopted one looks for its image: its guest waits, whatever became of that. Whether there is
+ * still a guest that does is asked meanwhile.
+ */
 static void yab_restore_seek(struct yab_restore *restore)
 {
 	const struct timeval pause = yab_clock_pause(YAB_RESTORE_RETRY_MS);
+	struct yab_supply_terms terms;
 	char error[YAB_WIRE_ERROR_MAX];
 
 	restore->image_fd = yab_image_open_again(restore->address.text, restore->memory, error,
 						 sizeof(error));
 	if (restore->image_fd >= 0) {
-		yab_contact_open(restore->contact);
+		yab_restore_terms(restore, &terms);
+		restore->supply = yab_supply_adopt(&terms, &yab_restore_supply_ops, restore);
+		yab_restore_warn(restore, restore->supply ? NULL :
+				 "the image cannot be served: out of memory: restart yabusamed");
 		return;
 	}
 	if (strcmp(error, restore->error))
@@ -570,10 +578,9 @@ int yab_restore_adopt(struct yab_supervisor *supervisor, const struct yab_record
 	yab_token_parse(migration->route, restore->route);
 	memcpy(restore->token_text, migration->token, sizeof(restore->token_text));
 	memcpy(restore->instance, migration->instance, sizeof(restore->instance));
+	yab_contact_open(restore->contact);
 	/* Of one that has all its pages only the last word is missing, and no image. */
-	if (migration->state == YAB_RECORD_COMPLETE)
-		yab_contact_open(restore->contact);
-	else
+	if (migration->state != YAB_RECORD_COMPLETE)
 		evtimer_add(restore->timer, &now);
 	return 0;
 }

@@ -64,6 +64,12 @@ static void yab_save_enter(struct yab_save *save, enum yab_save_step step)
 	save->step = step;
 }
 
+/* QEMU has ended, but not before it had written all it had: its memory is our file, too. */
+static bool yab_save_outlives(const struct yab_save *save)
+{
+	return save->step == YAB_SAVE_WRITING && save->written && !save->vm->qemu;
+}
+
 static void yab_save_free(struct yab_save *save)
 {
 	LIST_REMOVE(save, link);
@@ -118,14 +124,16 @@ static void yab_save_returned(const char *error, void *arg)
 	vm->hooks = NULL;
 	if (vm->state == YAB_VM_OUTGOING)
 		yab_vm_enter(vm, running ? YAB_VM_RUNNING : YAB_VM_PAUSED);
-	if (vm->qemu && error)
+	if (!vm->qemu)
+		snprintf(text, sizeof(text), "%.400s: the guest is lost, for its QEMU has ended",
+			 save->error);
+	else if (error)
 		snprintf(text, sizeof(text),
 			 "%.320s; and the guest could not be continued: %.120s", save->error,
 			 error);
 	else
-		snprintf(text, sizeof(text), "%.380s%s%s%s", save->error, vm->qemu ? " (VM " : "",
-			 vm->qemu ? vm->name : "", !vm->qemu ? "" : running ? " goes on)" :
-			 " stays paused)");
+		snprintf(text, sizeof(text), "%.380s (VM %s %s)", save->error, vm->name,
+			 running ? "goes on" : "stays paused");
 	if (!vm->qemu)
 		yab_vm_remove(vm);
 	yab_save_end(save, text);
@@ -176,8 +184,11 @@ static void yab_save_finish(struct yab_save *save)
 	yab_save_enter(save, YAB_SAVE_ENDING);
 	yab_transfer_stop(save->transfer);
 	vm->hooks = NULL;
-	if (yab_vm_destroy(vm, yab_save_gone, save, error, sizeof(error)) < 0)
-		yab_save_end(save, NULL);
+	if (vm->qemu && !yab_vm_destroy(vm, yab_save_gone, save, error, sizeof(error)))
+		return;
+	if (!vm->qemu)
+		yab_vm_remove(vm);
+	yab_save_end(save, NULL);
 }
 
 static void yab_save_copied(const char *error, void *arg)
@@ -291,6 +302,15 @@ static void yab_save_vm_event(const char *name, json_t *data, void *arg)
 		yab_transfer_event(save->transfer, name, data);
 }
 
+/* That it has written all of it may be what nobody heard. */
+static void yab_save_vm_unheard(void *arg)
+{
+	struct yab_save *save = arg;
+
+	if (!save->written)
+		yab_save_fail(save, "QEMU's monitor was lost");
+}
+
 static void yab_save_vm_exited(const char *why, void *arg)
 {
 	struct yab_save *save = arg;
@@ -298,12 +318,15 @@ static void yab_save_vm_exited(const char *why, void *arg)
 	if (save->step == YAB_SAVE_GIVING_BACK)
 		snprintf(save->error, sizeof(save->error), "VM %s is gone: %.400s", save->name,
 			 why);
+	else if (yab_save_outlives(save))
+		yab_log_warn(save->name, "%s; what it had is written all the same", why);
 	else
 		yab_save_fail(save, why);
 }
 
 static const struct yab_vm_hooks yab_save_hooks = {
 	.event = yab_save_vm_event,
+	.unheard = yab_save_vm_unheard,
 	.exited = yab_save_vm_exited,
 };
 
@@ -317,10 +340,6 @@ int yab_save_begin(struct yab_supervisor *supervisor, const char *name, const ch
 
 	if (!vm)
 		return -1;
-	if (!strcmp(image, state)) {
-		snprintf(error, error_size, "memory and device state need a file each");
-		return -1;
-	}
 	save = calloc(1, sizeof(*save));
 	if (!save) {
 		snprintf(error, error_size, "out of memory");
@@ -340,6 +359,11 @@ int yab_save_begin(struct yab_supervisor *supervisor, const char *name, const ch
 	    yab_save_file_make(&save->state, "device state", state, name, error,
 			       error_size) < 0)
 		goto err;
+	/* By another path, too: what was made last has replaced the other one. */
+	if (!yab_save_file_is_there(&save->image)) {
+		snprintf(error, error_size, "memory and device state need a file each");
+		goto err;
+	}
 	save->job = yab_job_start(supervisor->jobs, name, YAB_JOB_OUTGOING, image, vm->pages);
 	if (!save->job) {
 		snprintf(error, error_size, "out of memory");
@@ -393,12 +417,43 @@ void yab_saves_free(struct yab_saves *saves)
 	free(saves);
 }
 
+int yab_saves_abandon(struct yab_saves *saves, const char *name, bool force, char *text,
+		      size_t text_size)
+{
+	struct yab_save *save;
+
+	LIST_FOREACH(save, &saves->all, link)
+		if (!strcmp(save->name, name))
+			break;
+	if (!save)
+		return 1;
+	if (save->step == YAB_SAVE_ENDING || save->step == YAB_SAVE_GIVING_BACK) {
+		snprintf(text, text_size, save->step == YAB_SAVE_ENDING ?
+			 "VM %s is saved: its QEMU ends here" :
+			 "the save of VM %s has failed: its guest goes on here", name);
+		return -1;
+	}
+	if (yab_save_outlives(save) && !force) {
+		snprintf(text, text_size,
+			 "QEMU of VM %s has ended, and its guest is lost with this: give --force if nobody will ever want it",
+			 name);
+		return -1;
+	}
+	snprintf(text, text_size, yab_save_outlives(save) ?
+		 "abandoned VM %s: it is not saved, and its guest is lost" :
+		 "abandoned the save of VM %s: its guest goes on here", name);
+	yab_save_fail(save, "the save was abandoned");
+	return 0;
+}
+
 bool yab_saves_give_up(struct yab_saves *saves)
 {
 	struct yab_save *save, *next;
 
 	for (save = LIST_FIRST(&saves->all); save; save = next) {
 		next = LIST_NEXT(save, link);
+		if (yab_save_outlives(save))
+			continue;
 		yab_save_fail(save, "yabusamed is ending");
 	}
 	return LIST_FIRST(&saves->all);

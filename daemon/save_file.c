@@ -15,6 +15,11 @@ static void yab_save_file_exists(const struct yab_save_file *file, char *error,
 	snprintf(error, error_size, "%.260s exists: remove it, or give another name", file->path);
 }
 
+static void yab_save_file_name_part(struct yab_save_file *file, const char *vm)
+{
+	snprintf(file->part, sizeof(file->part), "%s.%s.part", file->path, vm);
+}
+
 int yab_save_file_make(struct yab_save_file *file, const char *what, const char *path,
 		       const char *vm, char *error, size_t error_size)
 {
@@ -27,7 +32,7 @@ int yab_save_file_make(struct yab_save_file *file, const char *what, const char 
 		yab_save_file_exists(file, error, error_size);
 		return -1;
 	}
-	snprintf(file->part, sizeof(file->part), "%s.%s.part", path, vm);
+	yab_save_file_name_part(file, vm);
 	/* Of a daemon that was killed; and nobody else's link is written through. */
 	unlink(file->part);
 	file->fd = open(file->part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -38,21 +43,28 @@ int yab_save_file_make(struct yab_save_file *file, const char *what, const char 
 	return -1;
 }
 
-/* Never over another file, as far as the file system can promise that. */
-static int yab_save_file_rename(const struct yab_save_file *file)
+bool yab_save_file_is_there(const struct yab_save_file *file)
 {
 	struct stat status;
 
-	if (!renameat2(AT_FDCWD, file->part, AT_FDCWD, file->path, RENAME_NOREPLACE))
+	return !fstat(file->fd, &status) && status.st_nlink == 1;
+}
+
+/* Never over another file, as far as the file system can promise that. */
+static int yab_save_file_rename(const char *from, const char *to)
+{
+	struct stat status;
+
+	if (!renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE))
 		return 0;
 	/* What it says where it cannot promise that. */
 	if (errno != EINVAL)
 		return -1;
-	if (!lstat(file->path, &status)) {
+	if (!lstat(to, &status)) {
 		errno = EEXIST;
 		return -1;
 	}
-	return rename(file->part, file->path);
+	return rename(from, to);
 }
 
 /* That it has its name is on the disk, too. */
@@ -77,7 +89,7 @@ static int yab_save_file_settle(const struct yab_save_file *file)
 
 int yab_save_file_keep(struct yab_save_file *file, char *error, size_t error_size)
 {
-	if (yab_save_file_rename(file) < 0) {
+	if (yab_save_file_rename(file->part, file->path) < 0) {
 		if (errno == EEXIST)
 			yab_save_file_exists(file, error, error_size);
 		else
@@ -97,6 +109,24 @@ int yab_save_file_keep(struct yab_save_file *file, char *error, size_t error_siz
 void yab_save_file_remove(struct yab_save_file *file)
 {
 	unlink(file->path);
+}
+
+bool yab_save_file_revoke(const char *path, const char *vm, char *text, size_t text_size)
+{
+	struct yab_save_file file;
+
+	snprintf(file.path, sizeof(file.path), "%s", path);
+	yab_save_file_name_part(&file, vm);
+	if (!yab_save_file_rename(file.path, file.part)) {
+		snprintf(text, text_size, "remove %.300s, which is of no use", file.part);
+		return true;
+	}
+	/* It never had its name, and what may have that name now is somebody else's. */
+	if (errno == ENOENT || errno == EEXIST)
+		return false;
+	snprintf(text, text_size, "remove %.200s, which is of no use and keeps its name: %s",
+		 file.path, strerror(errno));
+	return true;
 }
 
 void yab_save_file_release(struct yab_save_file *file)

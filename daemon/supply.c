@@ -102,6 +102,19 @@ static bool yab_supply_is_linked(const struct yab_supply *supply)
 	return true;
 }
 
+/* What was told of bulk connections is over when none is lost any more. */
+static void yab_link_tell_bulk(struct yab_link *link, const char *error)
+{
+	struct yab_supply *supply = link->supply;
+
+	if (link->role != YAB_WIRE_BULK || !supply->ops->bulk)
+		return;
+	for (unsigned int i = 1; i < supply->link_count && !error; i++)
+		if (supply->links[i].lost)
+			return;
+	supply->ops->bulk(error, supply->arg);
+}
+
 /* After the commit: an urgent connection that is not there (@error) pauses everything. */
 static void yab_link_tell(struct yab_link *link, const char *error, int pause_ms)
 {
@@ -149,8 +162,7 @@ static void yab_link_lost(struct yab_link *link, const char *error)
 			     yab_wire_role_name(link->role), link->index, error);
 	link->lost = true;
 	yab_link_tell(link, error, link->retry_ms);
-	if (link->role == YAB_WIRE_BULK && supply->ops->bulk)
-		supply->ops->bulk(error, supply->arg);
+	yab_link_tell_bulk(link, error);
 	yab_link_back_off(link);
 }
 
@@ -192,13 +204,17 @@ static void yab_link_greeted(int fd, const struct yab_wire_hello *hello, const c
 static void yab_link_opened(struct yab_link *link)
 {
 	struct yab_supply *supply = link->supply;
+	bool was_lost;
 
 	if (link->state != YAB_LINK_OPENING)
 		return;
+	was_lost = link->lost;
 	yab_link_set_state(link, YAB_LINK_UP);
-	if (link->lost && link->role == YAB_WIRE_BULK)
+	if (was_lost && link->role == YAB_WIRE_BULK)
 		yab_log_info(supply->vm, "bulk connection %u is there again", link->index);
 	link->lost = false;
+	if (was_lost)
+		yab_link_tell_bulk(link, NULL);
 	yab_link_tell(link, NULL, 0);
 	if (!supply->linked && yab_supply_is_linked(supply)) {
 		supply->linked = true;

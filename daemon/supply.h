@@ -35,7 +35,10 @@ struct yab_supply_ops {
 	 * then @next_try_us is by CLOCK_MONOTONIC. May come from within a call.
 	 */
 	void (*urgent)(const char *error, int64_t next_try_us, void *arg);
-	/* The same for a bulk one that is lost, or could not be made. NULL where nobody asks. */
+	/*
+	 * The same for a bulk one that is lost, or could not be made; without an error when all
+	 * of them are there again. NULL where nobody asks.
+	 */
 	void (*bulk)(const char *error, void *arg);
 	/* As worker.h lists them, over all workers that there were. Borrowed. */
 	void (*statistics)(json_t *statistics, void *arg);

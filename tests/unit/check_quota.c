@@ -51,6 +51,30 @@ START_TEST(hosts)
 }
 END_TEST
 
+/* As many as there are, and none of them for another one. */
+START_TEST(inside)
+{
+	const struct yab_origin here = { .is_inside = true }, there = origin_of("192.0.2.1", 1);
+	struct yab_quota_member members[8], host;
+	struct yab_quota quota;
+
+	yab_quota_init(&quota, 4, 2);
+	ck_assert(!yab_origin_is_same(&here, &here));
+	for (int i = 0; i < 8; i++) {
+		ck_assert_ptr_null(yab_quota_excess(&quota, &here));
+		yab_quota_add(&quota, &members[i], &here, NULL);
+	}
+	ck_assert_ptr_null(yab_quota_excess(&quota, &there));
+	yab_quota_add(&quota, &host, &there, NULL);
+	ck_assert_uint_eq(quota.count, 1);
+	for (int i = 0; i < 8; i++)
+		yab_quota_remove(&quota, &members[i]);
+	ck_assert_uint_eq(quota.count, 1);
+	yab_quota_remove(&quota, &host);
+	ck_assert_uint_eq(quota.count, 0);
+}
+END_TEST
+
 START_TEST(oldest_of_the_same_host)
 {
 	const struct yab_origin here = origin_of("192.0.2.1", 1), there = origin_of("192.0.2.2", 1);
@@ -245,6 +269,7 @@ int main(void)
 	TCase *tcase = tcase_create("quota");
 
 	tcase_add_test(tcase, hosts);
+	tcase_add_test(tcase, inside);
 	tcase_add_test(tcase, oldest_of_the_same_host);
 	tcase_add_test(tcase, oldest_of_the_greediest);
 	tcase_add_test(tcase, one_line_a_host);

@@ -18,6 +18,7 @@
 #include "../../daemon/incoming.h"
 #include "../../daemon/outgoing_state.h"
 #include "../../daemon/rescue.h"
+#include "../../daemon/save.h"
 #include "script.h"
 
 #define TOKEN	"00112233445566778899aabbccddeeff"
@@ -70,6 +71,7 @@ static void set_up(void)
 	supervisor.jobs = yab_jobs_new();
 	supervisor.incomings = yab_incomings_new(NULL);
 	supervisor.outgoings = yab_outgoings_new();
+	supervisor.saves = yab_saves_new();
 	supervisor.journal = yab_journal_open(supervisor.base, folder, supervisor.instance, error,
 					      sizeof(error));
 	ck_assert_msg(supervisor.journal, "%s", error);
@@ -84,6 +86,7 @@ static void tear_down(void)
 	struct dirent *entry;
 	DIR *all;
 
+	yab_saves_free(supervisor.saves);
 	yab_outgoings_free(supervisor.outgoings);
 	yab_incomings_free(supervisor.incomings);
 	yab_jobs_free(supervisor.jobs);

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,14 +25,13 @@
 #include "../../daemon/restore.h"
 #include "../../daemon/save.h"
 #include "../../daemon/worker.h"
+#include "machine.h"
 #include "script.h"
 
 #define PAGES		4096
 #define SEED		7
-#define STATE		"device state"
-/* Of these variables QEMU and workers know what they are to do. */
+/* Of this variable workers know it. */
 #define PRESENT_FILE	"CHECK_RESTORE_PRESENT"	/* a byte a page, as the kernel's bit */
-#define QEMU_FAILS	"CHECK_RESTORE_FAILS"
 
 static char folder[64];
 static struct yab_supervisor supervisor;
@@ -116,118 +114,6 @@ int __wrap_yab_region_present(int pager_fd, uint64_t page, uint64_t count, uint6
 	memset(bits, 0, (count + 63) / 64 * sizeof(*bits));
 	for (uint64_t i = 0; i < count; i++)
 		bits[i / 64] |= (uint64_t)bytes[i] << i % 64;
-	return 0;
-}
-
-/* --- QEMU ------------------------------------------------------------------------------ */
-
-static void say(FILE *stream, json_t *json)
-{
-	json_dumpf(json, stream, JSON_COMPACT);
-	fputs("\r\n", stream);
-	fflush(stream);
-	json_decref(json);
-}
-
-static void say_event(FILE *stream, const char *name, const char *status)
-{
-	say(stream, json_pack("{s:s, s:{s:s*}, s:{s:i, s:i}}", "event", name, "data", "status",
-			      status, "timestamp", "seconds", 1, "microseconds", 1));
-}
-
-/* A line, and what came along. NULL at the end. */
-static char *hear(int fd, int *came)
-{
-	static char line[65536];
-	char control[CMSG_SPACE(sizeof(int))];
-	size_t length = 0;
-
-	while (length < sizeof(line) - 1) {
-		struct iovec byte = { line + length, 1 };
-		struct msghdr message = {
-			.msg_iov = &byte, .msg_iovlen = 1,
-			.msg_control = control, .msg_controllen = sizeof(control),
-		};
-		struct cmsghdr *rights;
-
-		if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC) <= 0)
-			return NULL;
-		rights = CMSG_FIRSTHDR(&message);
-		if (rights)
-			memcpy(came, CMSG_DATA(rights), sizeof(*came));
-		if (line[length++] == '\n')
-			break;
-	}
-	line[length] = '\0';
-	return line;
-}
-
-/* The device state, to its end: as it was saved, or QEMU says that it failed. */
-static void load(FILE *stream, int fd)
-{
-	char bytes[sizeof(STATE)] = "";
-	size_t length = 0;
-	ssize_t n;
-
-	while (length < sizeof(bytes) &&
-	       (n = read(fd, bytes + length, sizeof(bytes) - length)) > 0)
-		length += (size_t)n;
-	close(fd);
-	if (length == sizeof(STATE) && !strcmp(bytes, STATE) && !getenv(QEMU_FAILS)) {
-		say_event(stream, "MIGRATION", "completed");
-		return;
-	}
-	fprintf(stderr, "played: no such device\n");
-	say_event(stream, "MIGRATION", "failed");
-	exit(1);
-}
-
-/* One client of the monitor. False when QEMU is to end. */
-static bool serve(int fd, bool *running)
-{
-	FILE *stream = fdopen(dup(fd), "w");
-	int state = -1;
-	char *line;
-
-	say(stream, json_pack("{s:{s:{}, s:[]}}", "QMP", "version", "capabilities"));
-	while ((line = hear(fd, &state))) {
-		json_t *json = json_loads(line, 0, NULL);
-		const char *name = json_string_value(json_object_get(json, "execute"));
-
-		say(stream, json_pack("{s:{s:b}, s:O*}", "return", "running", *running, "id",
-				      json_object_get(json, "id")));
-		if (!name || !strcmp(name, "quit"))
-			return false;
-		if (!strcmp(name, "migrate-incoming"))
-			load(stream, state);
-		if (!strcmp(name, "cont")) {
-			*running = true;
-			say_event(stream, "RESUME", NULL);
-		}
-		json_decref(json);
-	}
-	fclose(stream);
-	return true;
-}
-
-static int play_qemu(const char *monitor)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	const int listener = socket(AF_UNIX, SOCK_STREAM, 0);
-	bool running = false;
-	int fd;
-
-	/* As yab_vm_spawn() gives it: unix:PATH,server=on,wait=off */
-	snprintf(address.sun_path, sizeof(address.sun_path), "%.*s",
-		 (int)strcspn(monitor + 5, ","), monitor + 5);
-	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    listen(listener, 1) < 0)
-		return 1;
-	/* Whoever has started it may be gone. */
-	alarm(120);
-	do {
-		fd = accept(listener, NULL, NULL);
-	} while (fd >= 0 && serve(fd, &running));
 	return 0;
 }
 
@@ -322,11 +208,13 @@ static void setup(void)
 			  "{\"name\": \"vm1\", \"memory\": \"%dK\", \"qemu\": [\"/proc/self/exe\", \"--qemu\", \"${monitor}\", \"${memory}\", \"${incoming}\"]}",
 			  PAGES * 4);
 	write_file("vm1.json", text, (size_t)length);
-	write_file("device", STATE, sizeof(STATE));
+	write_file("device", MACHINE_STATE, sizeof(MACHINE_STATE));
 	write_file("present", none, sizeof(none));
 	make_image();
 	setenv(PRESENT_FILE, path("present"), 1);
-	unsetenv(QEMU_FAILS);
+	unsetenv(MACHINE_FAILS);
+	unsetenv(MACHINE_HOLDS);
+	unsetenv(MACHINE_HANGS_UP);
 	present = open(path("present"), O_RDWR | O_CLOEXEC);
 	told = 0;
 	begin_supervisor();
@@ -385,8 +273,11 @@ static int start(const char *image, const char *state, uint64_t bandwidth)
 
 static void until_told(void)
 {
-	while (!told)
+	while (!told) {
 		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		/* Any number of files may be started from. */
+		ck_assert_uint_eq(supervisor.callers.count, 0);
+	}
 }
 
 static bool job_is(const char *state)
@@ -399,14 +290,15 @@ static bool job_is(const char *state)
 	return is;
 }
 
-static bool job_warns(const char *what)
+/* Of the text that is called @what. */
+static bool job_tells(const char *what, const char *part)
 {
 	json_t *json = yab_job_json(yab_jobs_find(supervisor.jobs, "vm1"));
-	const char *warning = json_string_value(json_object_get(json, "warning"));
-	const bool warns = warning && strstr(warning, what);
+	const char *text = json_string_value(json_object_get(json, what));
+	const bool tells = text && strstr(text, part);
 
 	json_decref(json);
-	return warns;
+	return tells;
 }
 
 /* Every page is there, and so the session is nobody's any more. */
@@ -428,30 +320,6 @@ static void until_complete(void)
 	script_settle(supervisor.base);
 }
 
-/* The first one of ours that is called @name; 0: there is none. */
-static pid_t find_child(const char *name)
-{
-	char list[128], line[64];
-	pid_t pid, found = 0;
-	FILE *children;
-
-	snprintf(list, sizeof(list), "/proc/self/task/%d/children", getpid());
-	children = fopen(list, "re");
-	ck_assert_ptr_nonnull(children);
-	while (!found && fscanf(children, "%d", &pid) == 1) {
-		FILE *comm;
-
-		snprintf(list, sizeof(list), "/proc/%d/comm", pid);
-		comm = fopen(list, "re");
-		if (comm && fgets(line, sizeof(line), comm) && !strncmp(line, name, strlen(name)))
-			found = pid;
-		if (comm)
-			fclose(comm);
-	}
-	fclose(children);
-	return found;
-}
-
 /* --- tests ----------------------------------------------------------------------------- */
 
 START_TEST(starts)
@@ -471,7 +339,7 @@ START_TEST(not_loaded)
 	if (_i)
 		write_file("device", "another", 7);
 	else
-		setenv(QEMU_FAILS, "1", 1);
+		setenv(MACHINE_FAILS, "1", 1);
 	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
 	until_told();
 	ck_assert_msg(strstr(said, "no such device"), "%s", said);
@@ -504,12 +372,12 @@ START_TEST(worker_killed)
 	ck_assert_msg(!start(path("image"), path("device"), SCRIPT_PAGE), "%s", said);
 	until_told();
 	ck_assert_str_eq(said, "");
-	first = find_child(name);
+	first = script_child(name);
 	ck_assert_int_gt(first, 0);
 	kill(first, SIGKILL);
 	do {
 		event_base_loop(supervisor.base, EVLOOP_ONCE);
-		next = find_child(name);
+		next = script_child(name);
 	} while (!next || next == first);
 	ck_assert(!job_is("completed"));
 	yab_incomings_limit(supervisor.incomings, "vm1", none);
@@ -534,7 +402,7 @@ START_TEST(supervisor_ended)
 	ck_assert(!LIST_EMPTY(&supervisor.incomings->all));
 	if (_i) {
 		/* It is missed, and looked for once more. */
-		while (!job_warns("No such file"))
+		while (!job_tells("warning", "No such file"))
 			event_base_loop(supervisor.base, EVLOOP_ONCE);
 		ck_assert(job_is("paused"));
 		ck_assert_int_eq(rename(path("away"), path("image")), 0);
@@ -587,6 +455,28 @@ START_TEST(abandoned)
 }
 END_TEST
 
+/* The next supervisor finds no image, and then nobody who wants it. */
+START_TEST(abandoned_without_image)
+{
+	char text[512];
+
+	ck_assert_msg(!start(path("image"), path("device"), SCRIPT_PAGE), "%s", said);
+	until_told();
+	end_supervisor();
+	begin_supervisor();
+	ck_assert_int_eq(rename(path("image"), path("away")), 0);
+	yab_adopt_all(&supervisor);
+	while (!job_tells("warning", "No such file"))
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert_msg(!yab_rescue_abandon(&supervisor, "vm1", true, text, sizeof(text)), "%s",
+		      text);
+	while (!LIST_EMPTY(&supervisor.incomings->all) || yab_vms_find(supervisor.vms, "vm1"))
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert(job_tells("state", "failed"));
+	ck_assert_int_eq(access(path("state/vm1.json"), F_OK), -1);
+}
+END_TEST
+
 /* A page of the image is not there any more: its guest waits, and people know why. */
 START_TEST(truncated)
 {
@@ -596,7 +486,7 @@ START_TEST(truncated)
 	until_told();
 	ck_assert_int_eq(truncate(path("image"), SCRIPT_PAGE), 0);
 	yab_incomings_limit(supervisor.incomings, "vm1", none);
-	while (!job_warns("truncated"))
+	while (!job_tells("warning", "truncated"))
 		event_base_loop(supervisor.base, EVLOOP_ONCE);
 	ck_assert(!LIST_EMPTY(&supervisor.incomings->all));
 	/* And it goes on when it is whole again. */
@@ -627,6 +517,206 @@ START_TEST(wrong_files)
 			       path(wrong[_i].state), 0), -1);
 	ck_assert_msg(strstr(said, wrong[_i].says), "%s", said);
 	ck_assert_ptr_null(yab_jobs_find(supervisor.jobs, "vm1"));
+}
+END_TEST
+
+/* --- saving ---------------------------------------------------------------------------- */
+
+/* A guest that has all its pages is saved to the files "memory" and "machine". */
+static void start_saving(void)
+{
+	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
+	until_told();
+	until_complete();
+	told = 0;
+	ck_assert_msg(!yab_save_begin(&supervisor, "vm1", path("memory"), path("machine"),
+				      on_started, NULL, said, sizeof(said)), "%s", said);
+}
+
+/* The same bytes, and nothing under other names. */
+static void expect_saved(void)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "cd %s && cmp image memory && cmp device machine && ! ls *.part 2>&-",
+		 folder);
+	ck_assert_int_eq(system(command), 0);
+	ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
+	ck_assert(job_is("completed"));
+}
+
+static void expect_not_saved(void)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "cd %s && ! ls memory* machine* 2>&-", folder);
+	ck_assert_int_eq(system(command), 0);
+	ck_assert(job_is("failed"));
+}
+
+static void on_status(json_t *result, const char *error, void *arg)
+{
+	const char *status = json_string_value(json_object_get(result, "status"));
+	bool *written = arg;
+
+	/* It may be asked once more when it ends. */
+	if (!error)
+		*written = !strcmp(status, "postmigrate");
+}
+
+START_TEST(saved)
+{
+	start_saving();
+	until_told();
+	ck_assert_str_eq(said, "");
+	expect_saved();
+}
+END_TEST
+
+START_TEST(saved_to_one_file)
+{
+	static const char * const states[] = { "memory", "./memory", "/memory" };
+
+	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
+	until_told();
+	until_complete();
+	ck_assert_int_eq(yab_save_begin(&supervisor, "vm1", path("memory"), path(states[_i]),
+					on_started, NULL, said, sizeof(said)), -1);
+	ck_assert_msg(strstr(said, "need a file each"), "%s", said);
+	ck_assert_int_eq(yab_vms_find(supervisor.vms, "vm1")->state, YAB_VM_RUNNING);
+	ck_assert_int_eq(access(path("memory.vm1.part"), F_OK), -1);
+}
+END_TEST
+
+/* QEMU has written all it had, but keeps the copy waiting. */
+static struct yab_vm *hold_saving(void)
+{
+	static bool written;	/* an answer may come later */
+	struct yab_vm *vm;
+
+	written = false;
+	setenv(MACHINE_HOLDS, "1", 1);
+	start_saving();
+	vm = yab_vms_find(supervisor.vms, "vm1");
+	/* Before it says so there is an event. */
+	while (!written) {
+		struct yab_qmp *qmp = yab_vm_qmp(vm);
+
+		ck_assert(!yab_qmp_call(qmp, "query-status", NULL, -1, on_status, &written));
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	}
+	return vm;
+}
+
+/* The copy goes on when it is told to. */
+static pid_t end_qemu(struct yab_vm *vm)
+{
+	pid_t copy;
+
+	/* It may not have taken its name yet. */
+	while (!(copy = script_child("yabusame-copy")))
+		;
+	kill(copy, SIGSTOP);
+	yab_qemu_kill(vm->qemu);
+	while (vm->qemu)
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert_int_eq(told, 0);
+	return copy;
+}
+
+/* QEMU ends when it has written all it had, while its memory is written, which is all there is. */
+START_TEST(saved_without_qemu)
+{
+	const pid_t copy = end_qemu(hold_saving());
+
+	ck_assert(yab_saves_give_up(supervisor.saves));
+	kill(copy, _i ? SIGKILL : SIGCONT);
+	until_told();
+	if (_i) {
+		ck_assert_msg(strstr(said, "the guest is lost"), "%s", said);
+		expect_not_saved();
+		ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
+	} else {
+		ck_assert_str_eq(said, "");
+		expect_saved();
+	}
+	ck_assert_int_eq(access(path("state/vm1.json"), F_OK), -1);
+}
+END_TEST
+
+/* Nobody hears that QEMU has written everything: that is as if it had not. */
+START_TEST(saved_unheard)
+{
+	setenv(MACHINE_HANGS_UP, "1", 1);
+	start_saving();
+	until_told();
+	ck_assert_msg(strstr(said, "monitor was lost (VM vm1 goes on)"), "%s", said);
+	ck_assert_int_eq(yab_vms_find(supervisor.vms, "vm1")->state, YAB_VM_RUNNING);
+	expect_not_saved();
+}
+END_TEST
+
+/* At its beginning, while the files are written, and when there is nothing but them. */
+START_TEST(saving_abandoned)
+{
+	const bool alone = _i == 2;
+	struct yab_vm *vm = NULL;
+	char text[512];
+
+	ck_assert_int_eq(yab_rescue_abandon(&supervisor, "vm1", true, text, sizeof(text)), -1);
+	ck_assert_msg(strstr(text, "is in no migration"), "%s", text);
+	if (!_i)
+		start_saving();
+	else
+		vm = hold_saving();
+	if (alone) {
+		end_qemu(vm);
+		ck_assert_int_eq(yab_rescue_abandon(&supervisor, "vm1", false, text,
+						    sizeof(text)), -1);
+		ck_assert_msg(strstr(text, "--force"), "%s", text);
+	}
+	ck_assert_msg(!yab_rescue_abandon(&supervisor, "vm1", alone, text, sizeof(text)), "%s",
+		      text);
+	ck_assert_msg(strstr(text, alone ? "is lost" : "goes on"), "%s", text);
+	until_told();
+	ck_assert_msg(strstr(said, alone ? "is lost" : "goes on"), "%s", said);
+	if (alone)
+		ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
+	else
+		ck_assert_int_eq(yab_vms_find(supervisor.vms, "vm1")->state, YAB_VM_RUNNING);
+	expect_not_saved();
+}
+END_TEST
+
+/*
+ * The supervisor was killed before QEMU was told to end. With _i the image never had its name, and
+ * what has it is somebody else's.
+ */
+START_TEST(saved_and_given_back)
+{
+	struct yab_record_migration migration = { .state = YAB_RECORD_LEAVING, .running = true };
+	char error[512];
+
+	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
+	until_told();
+	until_complete();
+	snprintf(migration.peer, sizeof(migration.peer), "%s", path("memory"));
+	ck_assert_int_eq(yab_journal_promise_migration(supervisor.journal, "vm1",
+						       PAGES * SCRIPT_PAGE, &migration, error,
+						       sizeof(error)), 0);
+	write_file("memory", "full", 4);
+	if (_i)
+		write_file("memory.vm1.part", "half", 4);
+	end_supervisor();
+	begin_supervisor();
+	yab_adopt_all(&supervisor);
+	while (yab_vms_find(supervisor.vms, "vm1")->state != YAB_VM_RUNNING)
+		event_base_loop(supervisor.base, EVLOOP_ONCE);
+	ck_assert(job_is("failed"));
+	ck_assert(job_tells("error", "restarted before the guest was saved"));
+	ck_assert_int_eq(job_tells("error", "memory.vm1.part, which is of no use"), !_i);
+	ck_assert_int_eq(access(path("memory"), F_OK), _i ? 0 : -1);
+	ck_assert_int_eq(access(path("memory.vm1.part"), F_OK), 0);
 }
 END_TEST
 
@@ -666,8 +756,8 @@ int main(int argc, char **argv)
 	Suite *suite;
 	TCase *tcase;
 
-	if (argc > 2 && !strcmp(argv[1], "--qemu"))
-		return play_qemu(argv[2]);
+	if (argc > 3 && !strcmp(argv[1], "--qemu"))
+		return machine_run(argv[2], argv[3], PAGES);
 	if (argc > 1 && !strcmp(argv[1], "--worker")) {
 		present = open(getenv(PRESENT_FILE), O_RDWR | O_CLOEXEC);
 		return yab_worker_main(true);
@@ -683,9 +773,20 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tcase, supervisor_ended, 0, 2);
 	tcase_add_test(tcase, supervisor_ended_early);
 	tcase_add_test(tcase, abandoned);
+	tcase_add_test(tcase, abandoned_without_image);
 	tcase_add_test(tcase, truncated);
 	tcase_add_loop_test(tcase, wrong_files, 0, sizeof(wrong) / sizeof(*wrong));
 	tcase_add_test(tcase, names);
+	suite_add_tcase(suite, tcase);
+	tcase = tcase_create("saving");
+	tcase_set_timeout(tcase, 120);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_test(tcase, saved);
+	tcase_add_loop_test(tcase, saved_to_one_file, 0, 3);
+	tcase_add_loop_test(tcase, saved_without_qemu, 0, 2);
+	tcase_add_test(tcase, saved_unheard);
+	tcase_add_loop_test(tcase, saving_abandoned, 0, 3);
+	tcase_add_loop_test(tcase, saved_and_given_back, 0, 2);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
 }

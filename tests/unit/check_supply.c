@@ -39,7 +39,7 @@ static struct yab_security security;
 static struct yab_credentials *server;
 static char folder[64];
 static const uint8_t route[YAB_WIRE_TOKEN_SIZE] = "route", token[YAB_WIRE_TOKEN_SIZE] = "token";
-static int linked, failed, found, lost;
+static int linked, failed, found, lost, bulk_found, bulk_lost;
 static char reason[512];
 
 static void on_linked(void *arg)
@@ -59,6 +59,15 @@ static void on_urgent(const char *error, int64_t next_try_us, void *arg)
 	ck_assert_int_gt(next_try_us, 0);
 	snprintf(reason, sizeof(reason), "%s", error);
 	lost++;
+}
+
+static void on_bulk(const char *error, void *arg)
+{
+	(void)arg;
+	if (error)
+		bulk_lost++;
+	else
+		bulk_found++;
 }
 
 static void on_statistics(json_t *statistics, void *arg)
@@ -85,6 +94,7 @@ static const struct yab_supply_ops ops = {
 	.worker = on_worker,
 	.linked = on_linked,
 	.urgent = on_urgent,
+	.bulk = on_bulk,
 	.statistics = on_statistics,
 	.failed = on_failed,
 };
@@ -268,6 +278,32 @@ START_TEST(loss_of_another)
 }
 END_TEST
 
+/* What was told of a bulk connection is taken back when it is there again. */
+START_TEST(bulk_again)
+{
+	struct link links[2], next;
+	struct yab_address address;
+	const int listener = listen_at(1, NULL, &address);
+
+	begin(&address);
+	link_up(listener, links);
+	yab_supply_relink(supply, YAB_WIRE_BULK, 0, 1);
+	ck_assert_int_eq(bulk_lost, 1);
+	take(listener, &next);
+	ck_assert_int_eq(next.hello.role, YAB_WIRE_BULK);
+	ck_assert_int_eq(bulk_found, 0);
+	let_in(&next);
+	while (!bulk_found)
+		event_base_loop(base, EVLOOP_ONCE);
+	ck_assert_int_eq(bulk_found, 1);
+	ck_assert_int_eq(lost, 0);
+	drop(&next);
+	drop(&links[0]);
+	drop(&links[1]);
+	close(listener);
+}
+END_TEST
+
 /* The end of the old connection, while the new one is opened, does not take that down. */
 START_TEST(old_news_of_the_worker)
 {
@@ -390,6 +426,7 @@ int main(int argc, char **argv)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_loop_test(tcase, loss_of_another, 0, 2);
+	tcase_add_test(tcase, bulk_again);
 	tcase_add_test(tcase, old_news_of_the_worker);
 	tcase_add_test(tcase, resumed);
 	tcase_add_loop_test(tcase, same_host_elsewhere, 0, 2);

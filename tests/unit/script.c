@@ -206,6 +206,29 @@ uint64_t script_random(uint64_t *state)
 	return *state * 0x2545f4914f6cdd1dULL;
 }
 
+pid_t script_child(const char *name)
+{
+	char list[128], line[64];
+	pid_t pid, found = 0;
+	FILE *children;
+
+	snprintf(list, sizeof(list), "/proc/self/task/%d/children", getpid());
+	children = fopen(list, "re");
+	ck_assert_ptr_nonnull(children);
+	while (!found && fscanf(children, "%d", &pid) == 1) {
+		FILE *comm;
+
+		snprintf(list, sizeof(list), "/proc/%d/comm", pid);
+		comm = fopen(list, "re");
+		if (comm && fgets(line, sizeof(line), comm) && !strncmp(line, name, strlen(name)))
+			found = pid;
+		if (comm)
+			fclose(comm);
+	}
+	fclose(children);
+	return found;
+}
+
 int script_run(Suite *suite)
 {
 	SRunner *runner = srunner_create(suite);

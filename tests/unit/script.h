@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "../../daemon/wire.h"
 
@@ -60,6 +61,8 @@ size_t script_waiting(int fd);
 /* Numbers that are the same in every run. */
 uint64_t script_random(uint64_t *state);
 
+/* The first process of ours that is called @name; 0: there is none. */
+pid_t script_child(const char *name);
 /* main() of a test program. */
 int script_run(Suite *suite);
 
