@@ -178,12 +178,18 @@ static void yab_api_destroy_forced(struct yab_api_request *request)
 		yab_api_request_end(request, NULL, error);
 		return;
 	}
-	/* A guest that had all its pages goes on without its migration. */
+	/* A guest that had all its pages, or was being saved, goes on. */
 	vm = yab_vms_find(supervisor->vms, request->vm);
-	if (!vm || (vm->state != YAB_VM_RUNNING && vm->state != YAB_VM_PAUSED))
+	if (!vm || vm->state == YAB_VM_STOPPING || vm->state == YAB_VM_GONE) {
 		yab_api_done(NULL, request);
-	else if (yab_vm_destroy(vm, yab_api_done, request, error, sizeof(error)) < 0)
+	} else if (vm->state == YAB_VM_OUTGOING) {
+		snprintf(error, sizeof(error),
+			 "VM %s is saved no more, and is given back: destroy it when it runs",
+			 request->vm);
 		yab_api_request_end(request, NULL, error);
+	} else if (yab_vm_destroy(vm, yab_api_done, request, error, sizeof(error)) < 0) {
+		yab_api_request_end(request, NULL, error);
+	}
 }
 
 static void yab_api_destroy(struct yab_client *client, const char *vm, json_t *json)

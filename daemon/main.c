@@ -440,7 +440,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (options.security.plain && options.security.peers) {
-		yab_log_error(NULL, "--allow needs certificates, for plain TCP shows no names: leave --allow or --plain out");
+		yab_log_error(NULL,
+			      "--allow needs certificates, for plain TCP shows no names: leave --allow or --plain out");
 		return 2;
 	}
 	if (options.policy && !yab_policy_is_valid(options.policy)) {

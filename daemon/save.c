@@ -382,7 +382,7 @@ int yab_save_begin(struct yab_supervisor *supervisor, const char *name, const ch
 	yab_log_session_name(session);
 	yab_log_session_begin(&save->session, save->name, session);
 	yab_job_set_session(save->job, yab_log_session_of(save->name));
-	yab_log_info(save->name, "is saved to %s and %s", image, state);
+	yab_log_info(save->name, "is being saved to %s and %s", image, state);
 	vm->hooks = &yab_save_hooks;
 	vm->hooks_arg = save;
 	yab_vm_enter(vm, YAB_VM_OUTGOING);

@@ -510,6 +510,7 @@ enum yabctl_option {
 	SOCKET = 256, POSTCOPY, BANDWIDTH, CONNECTIONS, COMPRESS, VERIFY, PAUSED, JSON,
 	WATCH, VIA, FORCE, FROM, STATE, VERSION, HELP,
 };
+
 static const struct option yabctl_long_options[] = {
 	{ "socket", required_argument, NULL, SOCKET },
 	{ "postcopy", no_argument, NULL, POSTCOPY },

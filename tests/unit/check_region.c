@@ -44,7 +44,8 @@ START_TEST(module_is_missing)
 		return;		/* it is not: a machine with the module */
 	ck_assert_int_eq(yab_region_create("guest", SCRIPT_PAGE, -1, 0, 0, error, sizeof(error)),
 			 -1);
-	ck_assert_str_eq(error, "kernel module yabusame is not loaded: run modprobe yabusame");
+	ck_assert_str_eq(error,
+			 "kernel module yabusame is not loaded: run modprobe yabusame, or insmod yabusame.ko");
 }
 END_TEST
 
