@@ -22,6 +22,8 @@
 #include "../../daemon/incoming.h"
 #include "../../daemon/outgoing.h"
 #include "../../daemon/rescue.h"
+#include "../../daemon/restore.h"
+#include "../../daemon/save.h"
 #include "../../daemon/supervisor.h"
 #include "fake.h"
 
@@ -554,6 +556,8 @@ static void begin(uint8_t how)
 	yab_callers_init(&supervisor);
 	supervisor.incomings = yab_incomings_new(NULL);
 	supervisor.outgoings = yab_outgoings_new();
+	supervisor.restores = yab_restores_new();
+	supervisor.saves = yab_saves_new();
 	leaving_vm = how % 2;
 	current = 0;
 	made = 0;
@@ -578,6 +582,8 @@ static void end(void)
 	/* Who still waits for an answer is told that there will be none. */
 	fake_qemu_exit();
 	fuzz_settle(supervisor.base);
+	yab_saves_free(supervisor.saves);
+	yab_restores_free(supervisor.restores);
 	yab_outgoings_free(supervisor.outgoings);
 	yab_incomings_free(supervisor.incomings);
 	yab_callers_free(&supervisor);

@@ -65,6 +65,16 @@ static void check_header(const struct yab_wire_header *header, enum yab_wire_rol
 		else
 			fuzz_check(header->type == YAB_WIRE_PAGES || !header->length, "length");
 		return;
+	case YAB_WIRE_SUM:
+	case YAB_WIRE_SUMMED:
+		fuzz_check(!control && header->count && header->count <= 64 * 512, "chunks");
+		fuzz_check(!__builtin_add_overflow(header->page, header->count, &end) &&
+			   end <= pages, "chunks outside of the region");
+		fuzz_check(!(header->page % 512) && (!(end % 512) || end == pages),
+			   "parts of chunks");
+		fuzz_check(header->length == (header->type == YAB_WIRE_SUM ? 0 :
+					      (header->count + 511) / 512 * 8), "length of sums");
+		return;
 	case YAB_WIRE_ERROR:
 		fuzz_check(header->length <= 512, "length of an error");
 		break;
