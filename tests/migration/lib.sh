@@ -344,11 +344,12 @@ guest_back_us()
 		END { exit !found }'
 }
 
-# trace_start HOST FUNCTION: has the kernel time each call of a function
+# trace_start HOST FUNCTION: has the kernel time each call of a function, and hooks no other
+# one, which would make all of the host slower
 trace_start()
 {
 	on "$1" sh -c "cd /sys/kernel/tracing && echo 0 >tracing_on && echo 8192 >buffer_size_kb &&
-		echo $2 >set_graph_function && echo 1 >max_graph_depth &&
+		echo $2 >set_ftrace_filter && echo 1 >max_graph_depth &&
 		echo function_graph >current_tracer &&
 		echo 1 >tracing_on" || bail "$1: cannot trace $2"
 }
