@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "backing_file.h"
+#include "memory.h"
 
 struct yab_backing_of_file {
 	struct yab_backing common;
@@ -138,22 +139,10 @@ static int yab_backing_file_read(struct yab_backing *backing, uint8_t *bytes, ui
 {
 	const struct yab_backing_of_file *file = yab_backing_file(backing);
 
-	while (size) {
-		const ssize_t n = pread(file->fd, bytes, size, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			if (!n)
-				errno = ENODATA;
-			yab_backing_file_note(backing, at);
-			return -1;
-		}
-		bytes += n;
-		at += (uint64_t)n;
-		size -= (size_t)n;
-	}
-	return 0;
+	if (!yab_memory_read(file->fd, bytes, size, &at))
+		return 0;
+	yab_backing_file_note(backing, at);
+	return -1;
 }
 
 /* The pages go from the page cache to the socket by reference. */

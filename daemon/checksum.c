@@ -196,25 +196,6 @@ static void yab_checksums_add_block(struct yab_checksums *checksums, uint64_t pa
 	checksums->file->busy = 0;
 }
 
-/* All of @size bytes from byte @at on. 0, or -1. */
-static int yab_checksums_read(struct yab_checksums *checksums, int memory_fd, size_t size,
-			      uint64_t at)
-{
-	size_t done = 0;
-
-	while (done < size) {
-		const ssize_t n = pread(memory_fd, checksums->block + done, size - done,
-					(off_t)(at + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return -1;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
 /* The first page in [page, end) that may be no hole; @end if there is none. */
 static uint64_t yab_checksums_seek_data(int memory_fd, uint64_t page, uint64_t end)
 {
@@ -230,7 +211,7 @@ void yab_checksums_add(struct yab_checksums *checksums, int memory_fd, uint64_t 
 		       uint64_t count)
 {
 	const uint64_t end = page + count;
-	uint64_t data, run;
+	uint64_t at, data, run;
 
 	while (page < end) {
 		data = yab_checksums_seek_data(memory_fd, page, end);
@@ -240,8 +221,9 @@ void yab_checksums_add(struct yab_checksums *checksums, int memory_fd, uint64_t 
 		run = yab_checksums_within(page, end - page);
 		if (run > YAB_CHECKSUM_BLOCK)
 			run = YAB_CHECKSUM_BLOCK;
-		if (run && !yab_checksums_read(checksums, memory_fd, run * YAB_WIRE_PAGE_SIZE,
-					       page * YAB_WIRE_PAGE_SIZE))
+		at = page * YAB_WIRE_PAGE_SIZE;
+		if (run && !yab_memory_read(memory_fd, checksums->block, run * YAB_WIRE_PAGE_SIZE,
+					    &at))
 			yab_checksums_add_block(checksums, page, run);
 		page += run;
 	}

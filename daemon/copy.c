@@ -76,24 +76,11 @@ static int yab_copy_extent(const struct yab_copy_files *files, uint8_t *block, u
 {
 	while (*at < end) {
 		const size_t size = end - *at < YAB_COPY_BLOCK ? end - *at : YAB_COPY_BLOCK;
-		size_t filled = 0;
+		const uint64_t from = *at;
 
-		while (filled < size) {
-			const ssize_t n = pread(files->memory, block + filled, size - filled,
-						(off_t)(*at + filled));
-
-			if (n < 0 && errno == EINTR)
-				continue;
-			if (n <= 0) {
-				if (!n)
-					errno = ENODATA;
-				return -1;
-			}
-			filled += (size_t)n;
-		}
-		if (yab_copy_block(files->image, block, size, *at) < 0)
+		if (yab_memory_read(files->memory, block, size, at) < 0 ||
+		    yab_copy_block(files->image, block, size, from) < 0)
 			return -1;
-		*at += size;
 	}
 	return 0;
 }

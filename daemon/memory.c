@@ -46,6 +46,27 @@ close_memory:
 	return -1;
 }
 
+int yab_memory_read(int fd, void *bytes, size_t size, uint64_t *at)
+{
+	uint8_t *next = bytes;
+
+	while (size) {
+		const ssize_t n = pread(fd, next, size, (off_t)*at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			if (!n)
+				errno = ENODATA;
+			return -1;
+		}
+		next += n;
+		size -= (size_t)n;
+		*at += (uint64_t)n;
+	}
+	return 0;
+}
+
 int yab_memory_write(int fd, const void *bytes, size_t size, uint64_t at)
 {
 	const uint8_t *next = bytes;

@@ -13,6 +13,11 @@
 
 /* A memory file of this @label that keeps its @size. Its descriptor, or -1 with errno. */
 int yab_memory_make(const char *label, uint64_t size);
+/*
+ * @size bytes from byte *@at on. *@at becomes the byte behind them; or -1 with errno, and it is the
+ * first one that cannot be read. Of any file: ENODATA is one that ends before.
+ */
+int yab_memory_read(int fd, void *bytes, size_t size, uint64_t *at);
 /* All of @bytes to byte @at. 0, or -1 with errno, and a part may be written then. */
 int yab_memory_write(int fd, const void *bytes, size_t size, uint64_t at);
 /* Makes @count pages a hole. 0, or -1 with errno. */

@@ -104,6 +104,9 @@ void yab_outage_lost(struct yab_outage *outage, enum yab_outage_part part, const
 {
 	struct yab_outage_loss *loss = &outage->losses[part];
 
+	if (outage->state == YAB_OUTAGE_PAUSED && !loss->down)
+		yab_log_warn(outage->vm, "no %s connection either now: %s",
+			     yab_outage_names[part], reason);
 	loss->down = true;
 	loss->next_try_us = next_try_us;
 	snprintf(loss->reason, sizeof(loss->reason), "%s", reason);

@@ -2,7 +2,8 @@
 /*
  * Whether a migration that is committed stands still for want of a connection: the one
  * over which the daemons talk, or the one for pages that somebody waits for. Its job is
- * paused for as long, and the log says when that begins and when it ends, not each try.
+ * paused for as long, and the log says when that begins, when the other one is lost, too, and
+ * when it ends, not each try.
  */
 #ifndef YAB_DAEMON_OUTAGE_H
 #define YAB_DAEMON_OUTAGE_H

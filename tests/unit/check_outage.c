@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What is lost of a committed migration, and what its job says meanwhile. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "../../daemon/clock.h"
@@ -91,6 +92,29 @@ START_TEST(both)
 }
 END_TEST
 
+static void lose_both(void *arg)
+{
+	(void)arg;
+	yab_outage_lost(&outage, YAB_OUTAGE_URGENT, "reset", 1);
+	yab_outage_lost(&outage, YAB_OUTAGE_URGENT, "refused", 1);
+	yab_outage_lost(&outage, YAB_OUTAGE_CONTROL, "reset, too", 1);
+	yab_outage_lost(&outage, YAB_OUTAGE_CONTROL, "refused, too", 1);
+}
+
+/* One line for each that is lost, none for each try. */
+START_TEST(told)
+{
+	char *text;
+
+	yab_outage_watch(&outage, "vm1", job);
+	text = script_logged(lose_both, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "paused, no urgent connection: reset;"));
+	ck_assert_ptr_nonnull(strstr(text, "no control connection either now: reset, too\n"));
+	ck_assert_ptr_null(strstr(text, "refused"));
+	free(text);
+}
+END_TEST
+
 /* What is lost at the end or after it says nothing of a job that may be gone. */
 START_TEST(ended)
 {
@@ -114,6 +138,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_loop_test(tcase, before_the_commit, 0, 2);
 	tcase_add_test(tcase, both);
+	tcase_add_test(tcase, told);
 	tcase_add_test(tcase, ended);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);

@@ -123,27 +123,6 @@ START_TEST(oldest_of_the_greediest)
 }
 END_TEST
 
-/* What goes to stderr meanwhile; the caller frees it. */
-static char *logged(void (*run)(void *arg), void *arg)
-{
-	char path[] = "/tmp/check_quota.XXXXXX", *text;
-	int file = mkstemp(path), saved = dup(STDERR_FILENO);
-	off_t size;
-
-	ck_assert_int_ge(file, 0);
-	unlink(path);
-	dup2(file, STDERR_FILENO);
-	run(arg);
-	dup2(saved, STDERR_FILENO);
-	close(saved);
-	size = lseek(file, 0, SEEK_CUR);
-	text = calloc(1, (size_t)size + 1);
-	ck_assert_ptr_nonnull(text);
-	ck_assert_int_eq(pread(file, text, (size_t)size, 0), size);
-	close(file);
-	return text;
-}
-
 static int lines_of(const char *text)
 {
 	int lines = 0;
@@ -179,7 +158,7 @@ static void complain_much(void *arg)
 
 START_TEST(one_line_a_host)
 {
-	char *text = logged(complain_much, NULL);
+	char *text = script_logged(complain_much, NULL);
 
 	/* 64 hosts, one line for the rest, and what was counted of one and of the rest. */
 	ck_assert_int_eq(lines_of(text), 64 + 1 + 2);
@@ -256,7 +235,7 @@ static void crowd_of_callers(void *arg)
 
 START_TEST(callers)
 {
-	char *text = logged(crowd_of_callers, _i ? "talks" : NULL);
+	char *text = script_logged(crowd_of_callers, _i ? "talks" : NULL);
 
 	ck_assert_int_ge(lines_of(text), 1);
 	free(text);

@@ -206,6 +206,25 @@ uint64_t script_random(uint64_t *state)
 	return *state * 0x2545f4914f6cdd1dULL;
 }
 
+char *script_logged(void (*run)(void *arg), void *arg)
+{
+	int file = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
+	off_t size;
+	char *text;
+
+	ck_assert_int_ge(file, 0);
+	ck_assert_int_eq(dup2(file, STDERR_FILENO), STDERR_FILENO);
+	run(arg);
+	ck_assert_int_eq(dup2(saved, STDERR_FILENO), STDERR_FILENO);
+	close(saved);
+	size = lseek(file, 0, SEEK_CUR);
+	text = calloc(1, (size_t)size + 1);
+	ck_assert_ptr_nonnull(text);
+	ck_assert_int_eq(pread(file, text, (size_t)size, 0), size);
+	close(file);
+	return text;
+}
+
 pid_t script_child(const char *name)
 {
 	char list[128], line[64];

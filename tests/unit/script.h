@@ -61,6 +61,9 @@ size_t script_waiting(int fd);
 /* Numbers that are the same in every run. */
 uint64_t script_random(uint64_t *state);
 
+/* What goes to stderr while @run runs; the caller frees it. */
+char *script_logged(void (*run)(void *arg), void *arg);
+
 /* The first process of ours that is called @name; 0: there is none. */
 pid_t script_child(const char *name);
 /* main() of a test program. */
