@@ -2,6 +2,7 @@
 #include "figures.h"
 
 #include <stdio.h>
+#include <string.h>
 
 json_int_t yab_figure_number(json_t *json, const char *key)
 {
@@ -89,6 +90,23 @@ static void yab_figures_parts(json_t *job)
 	yab_figure_print("of that, on average", line);
 }
 
+/* How long each phase took: "begin 2 ms, prepare 1.2 s". The job's own host says it. */
+static void yab_figures_phases(json_t *job)
+{
+	char line[256] = "", a[32];
+	const char *name;
+	json_t *us;
+
+	json_object_foreach(json_object_get(job, "phases_us"), name, us) {
+		const size_t used = strlen(line);
+
+		yab_figure_time(json_integer_value(us), a, sizeof(a));
+		snprintf(line + used, sizeof(line) - used, "%s%s %s", used ? ", " : "", name, a);
+	}
+	if (line[0])
+		yab_figure_print("phases", line);
+}
+
 void yab_figures_print(json_t *job)
 {
 	json_t *statistics = yab_figures_of(job);
@@ -149,6 +167,7 @@ void yab_figures_print(json_t *job)
 			 (long long)yab_figure_number(statistics, "different_chunks"));
 		yab_figure_print("chunks verified", line);
 	}
+	yab_figures_phases(job);
 	yab_figure_print("total time",
 			 yab_figure_time(yab_figure_number(job, "total_us"), a, sizeof(a)));
 }

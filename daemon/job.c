@@ -35,6 +35,7 @@ struct yab_job {
 	uint64_t pages;
 	bool switched;
 	int64_t started_us, ended_us;	/* CLOCK_MONOTONIC */
+	int64_t entered_us[YAB_JOB_PHASES];	/* each phase; 0: not yet */
 	int64_t paused_us;		/* since when, while it is */
 	int64_t next_try_us;		/* 0: not this side's to do */
 	char pause[YAB_WIRE_ERROR_MAX];	/* why */
@@ -211,6 +212,7 @@ void yab_job_enter(struct yab_job *job, enum yab_job_phase phase)
 	assert(yab_job_active(job));
 	assert(yab_job_may_enter(job->direction, job->phase, phase));
 	job->phase = phase;
+	job->entered_us[phase] = yab_clock_us();
 }
 
 void yab_job_end(struct yab_job *job, const char *error)
@@ -282,6 +284,25 @@ static json_t *yab_job_pause_json(const struct yab_job *job)
 	return json;
 }
 
+/* How long each phase took, the present one until @end. */
+static json_t *yab_job_phases_json(const struct yab_job *job, int64_t end)
+{
+	enum yab_job_phase phase, next = YAB_JOB_NONE;
+	json_t *json = json_object();
+	int64_t left;
+
+	while ((phase = next) < YAB_JOB_PHASES) {
+		do
+			next++;
+		while (next < YAB_JOB_PHASES && !job->entered_us[next]);
+		left = next < YAB_JOB_PHASES ? job->entered_us[next] : end;
+		if (phase != YAB_JOB_NONE)
+			json_object_set_new(json, yab_job_phase_names[phase],
+					    json_integer(left - job->entered_us[phase]));
+	}
+	return json;
+}
+
 json_t *yab_job_json(const struct yab_job *job)
 {
 	static const char * const sides[YAB_JOB_SIDES] = {
@@ -302,6 +323,7 @@ json_t *yab_job_json(const struct yab_job *job)
 			 "total_us", (json_int_t)(end - job->started_us));
 	if (!json)
 		return NULL;
+	json_object_set_new(json, "phases_us", yab_job_phases_json(job, end));
 	if (job->downtime_us >= 0)
 		json_object_set_new(json, "downtime_us", json_integer(job->downtime_us));
 	if (job->state == YAB_JOB_PAUSED)

@@ -3,6 +3,7 @@
 # qemu_postcopy.sh [preempt]: moves the same guest by QEMU's own postcopy, without the
 # module and the daemons, and prints its figures as name=value lines.
 . "$(dirname "$0")/../migration/lib.sh"
+. "$(dirname "$0")/figures.sh"
 
 preempt=${1:-}
 caps=postcopy-ram
@@ -35,9 +36,7 @@ start()
 trace_start host2 handle_userfault
 start host1
 guest_says host1 'guest: tick=' 120 || bail "the guest does not boot"
-guest_goes_on host1 || bail "the guest does not run"
-guest_command host1 reset "guest: reset" || bail "the guest does not answer"
-guest_ticks host1 12 || bail "the guest does not run"
+guest_warm
 start host2 -incoming defer
 qmp_raw host2 '{"execute": "migrate-incoming", "arguments": {"uri": "tcp:0.0.0.0:4444"}}' >/dev/null
 qmp_raw host1 '{"execute": "migrate-set-parameters", "arguments": {"max-bandwidth": 12500000000}}' >/dev/null
@@ -54,13 +53,11 @@ done_or_failed()
 until_true 120 done_or_failed || bail "QEMU's postcopy does not end: $info"
 [[ $info == *'"status": "completed"'* ]] || bail "QEMU's postcopy failed: $info"
 guest_goes_on host2 || bail "the guest does not run on host2"
-until_true 60 guest_back_us >/dev/null || bail "the guest does not get its speed back"
-back=$(guest_back_us)
-guest_final host2 || bail "wrong pages"
 field() { sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" <<<"$info"; }
+guest_back "$(($(field downtime) * 1000))"
+guest_final host2 || bail "wrong pages"
 echo "downtime_us=$(($(field downtime) * 1000))"
 echo "total_us=$(($(field total-time) * 1000))"
 trace_figures host2
 echo "worst_us=$(guest_figure host2 worst_us)"
-echo "back_us=$((back + $(field downtime) * 1000))"
 echo "bytes=$(field transferred)"

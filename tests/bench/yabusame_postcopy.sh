@@ -4,6 +4,7 @@
 # name=value lines. faults-only: until the guest has touched all its memory twice nothing
 # comes in bulk (1 MiB/s).
 . "$(dirname "$0")/../migration/lib.sh"
+. "$(dirname "$0")/figures.sh"
 
 # As QEMU's own migration, with which this is compared.
 daemon_options=--plain
@@ -18,9 +19,7 @@ guest_has_rounds()
 
 trace_start host2 yab_region_wait
 set_up
-guest_goes_on host1 || bail "the guest does not run"
-guest_command host1 reset "guest: reset" || bail "the guest does not answer"
-guest_ticks host1 12 || bail "the guest does not run"
+guest_warm
 if [[ ${1:-} == faults-only ]]; then
 	yabctl migrate $vm host2 --json --postcopy-bandwidth 1 >"$YAB_LAB_OUT/migrate.json" &
 	migration=$!
@@ -33,12 +32,13 @@ else
 	yabctl migrate $vm host2 --json >"$YAB_LAB_OUT/migrate.json" || bail "yabctl migrate failed"
 fi
 guest_goes_on host2 || bail "the guest does not run on host2"
-until_true 60 guest_back_us >/dev/null || bail "the guest does not get its speed back"
-back=$(guest_back_us)
+guest_back "$(migrate_value downtime_us)"
 guest_final host2 || bail "wrong pages"
 echo "downtime_us=$(migrate_value downtime_us)"
-echo "total_us=$(migrate_value total_us)"
+# QEMU's own total is without the start of the destination's QEMU, too.
+total=$(migrate_value total_us)
+echo "total_us=$((total - $(migrate_value prepare)))"
+echo "prepare_us=$(migrate_value prepare)"
 trace_figures host2
 echo "worst_us=$(guest_figure host2 worst_us)"
-echo "back_us=$((back + $(migrate_value downtime_us)))"
 echo "bytes=$(migrate_value bytes)"

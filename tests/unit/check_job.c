@@ -42,6 +42,23 @@ START_TEST(every_transition)
 }
 END_TEST
 
+/* Those that it was in, in turn; together they are all the time but that before the first. */
+static void expect_phases(json_t *json, const char *names)
+{
+	json_t *phases = json_object_get(json, "phases_us"), *us;
+	json_int_t sum = 0;
+	char text[128] = "";
+	const char *name;
+
+	json_object_foreach(phases, name, us) {
+		strcat(strcat(text, name), " ");
+		ck_assert_int_ge(json_integer_value(us), 0);
+		sum += json_integer_value(us);
+	}
+	ck_assert_str_eq(text, names);
+	ck_assert_int_le(sum, json_integer_value(json_object_get(json, "total_us")));
+}
+
 START_TEST(life)
 {
 	struct yab_jobs *jobs = yab_jobs_new();
@@ -72,12 +89,16 @@ START_TEST(life)
 	ck_assert_str_eq(json_string_value(json_object_get(json, "phase")), "confirm");
 	ck_assert_int_eq(json_integer_value(json_object_get(json, "downtime_us")), 42);
 	ck_assert_ptr_eq(json_object_get(json, "destination"), statistics);
+	expect_phases(json, "begin prepare perform finish confirm ");
 	ck_assert_ptr_null(json_object_get(json, "error"));
 	json_decref(json);
 
 	/* Until the next one takes its place. */
 	job = yab_job_start(jobs, "vm1", YAB_JOB_INCOMING, "host3:1", 5);
 	ck_assert_ptr_nonnull(job);
+	json = yab_job_json(job);
+	expect_phases(json, "");
+	json_decref(json);
 	yab_job_enter(job, YAB_JOB_PREPARE);
 	yab_job_end(job, "no luck");
 	json = yab_job_json(yab_jobs_find(jobs, "vm1"));
