@@ -57,7 +57,7 @@ guest_speed()
 		!back && t >= first + 4 && rate(t - 4, t) >= 0.9 * full {
 			back = 1
 			printf "speed=%d\n", full * 1e6
-			printf "before=%.2f\n", last > warm ? rate(warm, last) / full : 1
+			printf "before=%.2f\n", (last > warm) ? rate(warm, last) / full : 1
 			printf "back_us=%d\n", at[t - 4] - at[last]
 		}
 		END { exit !back }'

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # qemu_postcopy.sh [preempt]: moves the same guest by QEMU's own postcopy, without the
 # module and the daemons, and prints its figures as name=value lines.
+: "${YAB_GUEST_MIB:=96}" "${YAB_GUEST_SIZE:=256M}"
 . "$(dirname "$0")/../migration/lib.sh"
 . "$(dirname "$0")/figures.sh"
 

@@ -3,6 +3,7 @@
 # yabusame_postcopy.sh [faults-only]: moves the guest with yabctl and prints the figures as
 # name=value lines. faults-only: until the guest has touched all its memory twice nothing
 # comes in bulk (1 MiB/s).
+: "${YAB_GUEST_MIB:=96}" "${YAB_GUEST_SIZE:=256M}"
 . "$(dirname "$0")/../migration/lib.sh"
 . "$(dirname "$0")/figures.sh"
 

@@ -7,7 +7,7 @@
 says() { on "$1" yabctl jobinfo $vm | grep -q "$2"; }
 
 set_up
-link shape rate=40
+link shape rate=20
 yabctl migrate $vm host2 >"$YAB_LAB_OUT/migrate.out" 2>&1 &
 migration=$!
 until_true 60 runs_on host2 || bail "the guest is not switched over"

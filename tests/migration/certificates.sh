@@ -4,7 +4,6 @@
 # one side only: each time the guest stays where it is and nothing is left of the try. The
 # daemons read their files for each connection: with the right ones the same daemons move
 # the guest, also when they went bad and were renewed while its pages were on their way.
-: "${YAB_GUEST_MIB:=32}" "${YAB_GUEST_SIZE:=128M}"	# soon moved
 . "$(dirname "$0")/lib.sh"
 
 made=$YAB_LAB_OUT/tls

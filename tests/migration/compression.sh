@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A running guest moves to the other host by zstd and back by lz4, over a bandwidth at which
 # packing pays: its pages are right, and some came in packs.
-YAB_GUEST_MIB=${YAB_GUEST_MIB:-32}
 . "$(dirname "$0")/lib.sh"
 
 # move CODEC HOST TO: both sides count the same packs, which are smaller than their pages

@@ -7,7 +7,7 @@
 set_up
 guest_goes_on host1 || bail "the guest does not run"
 # Slow enough for pages to be outstanding all through the test.
-link shape rate=60
+link shape rate=20
 
 yabctl migrate $vm host2 >"$YAB_LAB_OUT/migrate.out" 2>&1 &
 migration=$!

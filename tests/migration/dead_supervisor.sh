@@ -3,6 +3,7 @@
 # The supervisors of both sides are killed and started again: with a VM that is in no
 # migration, before the commit, in the middle of it and while pages are outstanding. The
 # guest waits at most; it runs on one host only, with all its memory.
+: "${YAB_GUEST_MIB:=96}" "${YAB_GUEST_SIZE:=256M}"	# long on its way
 . "$(dirname "$0")/lib.sh"
 
 state=/var/lib/yabusame

@@ -3,6 +3,7 @@
 # The page workers of both sides are killed while pages are outstanding, at random and
 # again and again: the guest waits, others go on with what is missing, nothing that was
 # there comes a second time. Meanwhile the sweep is limited, over several connections.
+: "${YAB_GUEST_MIB:=96}" "${YAB_GUEST_SIZE:=256M}"	# long on its way
 . "$(dirname "$0")/lib.sh"
 
 kills=${YAB_KILLS:-4}

@@ -3,7 +3,6 @@
 # No room: on the file system of the run directory, the daemon's log and the guest's console, on
 # either host, or in memory. Before the commit that is a refusal in one line, with nothing
 # left, or changes nothing; after it the guest and its pages go on.
-: "${YAB_GUEST_MIB:=32}" "${YAB_GUEST_SIZE:=128M}"	# soon moved
 . "$(dirname "$0")/lib.sh"
 
 small=/run/yabusame	# the daemon's run directory

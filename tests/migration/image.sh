@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A guest is saved to files and started from them, lazily. Page workers and the daemon are killed
 # on the way: it waits at most, its pages are right, and it can be moved when they are all there.
-: "${YAB_GUEST_MIB:=32}" "${YAB_GUEST_SIZE:=128M}"	# soon moved
 . "$(dirname "$0")/lib.sh"
 
 folder=/run/$vm.saved

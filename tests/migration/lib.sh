@@ -7,8 +7,8 @@ set -uo pipefail
 
 guest=$YAB_ROOT/build/guest
 vm=vm1
-mib=${YAB_GUEST_MIB:-96}	# memory that the guest checks
-size=${YAB_GUEST_SIZE:-256M}	# memory that it has
+mib=${YAB_GUEST_MIB:-32}	# memory that the guest checks
+size=${YAB_GUEST_SIZE:-128M}	# memory that it has
 pages=$((${size%M} * 256))
 console=/run/$vm.console
 serial=/run/$vm.serial
@@ -65,16 +65,17 @@ show_logs()
 
 # --- waiting for states ------------------------------------------------------------
 
-# until SECONDS COMMAND...: asks again until it is true; the seconds, times YAB_PATIENCE,
-# bound a failure
+# until_true SECONDS COMMAND...: asks again until it is true; the seconds, times YAB_PATIENCE,
+# bound a failure. More and more seldom: to ask costs an emulated host a good part of its time.
 until_true()
 {
-	local end=$((SECONDS + $1 * ${YAB_PATIENCE:-1}))
+	local end=$((SECONDS + $1 * ${YAB_PATIENCE:-1})) pause=1
 	shift
 
 	until "$@"; do
 		((SECONDS < end)) || return 1
-		sleep 0.1
+		sleep "0.$pause"
+		pause=$((pause < 5 ? pause + 1 : 5))
 	done
 }
 
@@ -215,10 +216,13 @@ qmp() { qmp_raw "$1" "{\"execute\": \"$2\"}"; }
 
 # --- the guest ----------------------------------------------------------------------
 
-# guest_says HOST PATTERN [SECONDS]: waits for a line on its console
+# guest_says HOST PATTERN [SECONDS]: waits for a line on its console. Nothing asks again and
+# again: the guest that boots needs the processor.
 guest_says()
 {
-	until_true "${3:-30}" on "$1" grep -qE "$2" "$console"
+	local seconds=$((${3:-30} * ${YAB_PATIENCE:-1}))
+
+	on "$1" sh -c "timeout $seconds tail -n +1 -F $console 2>/dev/null | grep -qaE -m 1 '$2'"
 }
 
 # guest_command HOST WORD PATTERN: types a command, true once the console answers with one

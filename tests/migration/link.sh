@@ -3,7 +3,6 @@
 # A network that loses packets, and connections that are reset one at a time while pages
 # are outstanding; daemons that start in the other order, or end and start again: nothing is
 # lost by any of it.
-: "${YAB_GUEST_MIB:=32}" "${YAB_GUEST_SIZE:=128M}"	# soon moved
 . "$(dirname "$0")/lib.sh"
 
 # ends HOST: its daemon is told to

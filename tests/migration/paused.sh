@@ -21,7 +21,7 @@ set_up
 ok "nothing to resume" refuses "is in no migration" yabctl resume $vm
 ok "nothing to abandon" refuses "is in no migration" yabctl abandon $vm --force
 # Slow enough for pages to be outstanding all through the test.
-link shape rate=40
+link shape rate=20
 yabctl migrate $vm host2 >"$YAB_LAB_OUT/migrate.out" 2>&1 &
 migration=$!
 until_true 60 runs_on host2 || bail "the guest is not switched over"

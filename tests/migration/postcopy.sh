@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A running guest moves to the other host and back, over a link with delay, checking
 # its own memory all the time.
+: "${YAB_GUEST_MIB:=96}" "${YAB_GUEST_SIZE:=256M}"	# as in the bench
 . "$(dirname "$0")/lib.sh"
 
 # What is written while the destination gets ready comes first (docs/design.md). QEMU itself

@@ -5,7 +5,6 @@
 # goes on there, and no page is wrong. YAB_FAULTS: how many migrations; YAB_SEED: the same
 # ones again; YAB_FAULT_KINDS: which faults.
 # A small guest, so that there are many migrations.
-: "${YAB_GUEST_MIB:=32}" "${YAB_GUEST_SIZE:=128M}"
 . "$(dirname "$0")/lib.sh"
 
 faults=${YAB_FAULTS:-50}

@@ -4,6 +4,7 @@
 # checksums before the source gives its own up: every chunk is the same. On the way back the
 # destination's worker is killed in the middle: what is not sure any more is said not to be, and
 # nothing is taken for different.
+: "${YAB_GUEST_MIB:=96}" "${YAB_GUEST_SIZE:=256M}"	# long on its way
 . "$(dirname "$0")/lib.sh"
 
 # Chunks of 512 pages, and what came of them on HOST, by yabctl jobinfo there.
