@@ -65,7 +65,7 @@ int yab_description_name_check(const char *name, char *error, size_t error_size)
 	return -1;
 }
 
-static int yab_description_size(const char *text, uint64_t *size)
+int yab_description_size(const char *text, uint64_t *size)
 {
 	unsigned long long value;
 	unsigned int shift = 0;

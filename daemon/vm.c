@@ -12,6 +12,7 @@
 
 #include "log.h"
 #include "memory.h"
+#include "ram.h"
 #include "region.h"
 #include "yabusame/wire.h"
 
@@ -332,6 +333,8 @@ struct yab_vm *yab_vms_add(struct yab_vms *vms, const char *name, enum yab_vm_st
 	description = yab_description_load(vms->vm_dir, name, error, error_size);
 	if (!description)
 		return NULL;
+	if (yab_ram_check_description(description, error, error_size) < 0)
+		goto err_description;
 	if (snprintf(monitor, sizeof(monitor), "%s/%s.qmp", vms->run_dir, name) >=
 	    (int)sizeof(monitor)) {
 		snprintf(error, error_size,
