@@ -244,6 +244,12 @@ fi
 describe a saved 32M
 describe a large 64M
 (cd "$work" && on a start saved && on a save saved i s) || bail "cannot save"
+on a jobinfo saved >"$work/out"
+if grep -qx "saved: save to $work/i: completed" "$work/out"; then
+	ok "jobinfo of a save"
+else
+	not_ok "jobinfo of a save" "$(cat "$work/out")"
+fi
 refuses "a start that only looks paused" "without --from" on a start saved --paused
 refuses "an option that would be dropped" "paused does not go with destroy" on a destroy saved --paused
 refuses "an image without its device state" "go together" on a start saved --from "$work/i"
