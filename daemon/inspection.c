@@ -104,7 +104,7 @@ static int yab_inspection_check(struct yab_inquiry *inquiry, json_t *results, js
 	inquiry->result.running = json_is_true(json_object_get(status, "running"));
 	if (!inquiry->result.running && (!state || strcmp(state, "paused"))) {
 		snprintf(text, size,
-			 "VM %s is in QEMU's state \"%.32s\": only a running or paused one can migrate",
+			 "VM %s is in QEMU's state \"%.32s\": only a running or paused one can be moved or saved",
 			 name, state ? state : "?");
 		return -1;
 	}
@@ -165,7 +165,7 @@ static void yab_inspection_answered(json_t *results, const char *error, void *ar
 	}
 	if (yab_qmp_run(yab_vm_qmp(vm), steps, YAB_ASKED_BACKEND, yab_inspection_backend,
 			inquiry) < 0)
-		yab_inspection_end(inquiry, "QEMU's monitor cannot be asked");
+		yab_inspection_end(inquiry, YAB_QMP_UNASKED);
 }
 
 int yab_inspect(struct yab_vm *vm, yab_inspection_cb cb, void *arg)
