@@ -85,10 +85,12 @@ bench-pages: ## the page service without module and VM: rate beside iperf3's, me
 lint: ## style and static checks
 	@tests/lint
 
-install: daemon ## into $(DESTDIR)$(PREFIX), and the module's source for DKMS
+install: daemon ## into $(DESTDIR)$(PREFIX), with a unit of systemd, and the module's source for DKMS
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(BUILD)/bin/yabusamed
 	install -d -m 0700 $(DESTDIR)/var/lib/yabusame
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/bin/yabctl
+	sed 's|@sbindir@|$(PREFIX)/sbin|' daemon/yabusamed.service.in >$(BUILD)/yabusamed.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(BUILD)/yabusamed.service
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/include/linux include/uapi/linux/yabusame.h
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/yabctl.1
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 docs/yabusame-vm.5

@@ -198,8 +198,8 @@ static void yab_api_destroy(struct yab_client *client, const char *vm, json_t *j
 	struct yab_job *job = yab_jobs_find(supervisor->jobs, vm);
 	struct yab_vm *found = yab_vms_find(supervisor->vms, vm);
 	const bool force = json_is_true(json_object_get(json, "force"));
+	char error[YAB_WIRE_ERROR_MAX], doing[320];
 	struct yab_api_request *request;
-	char error[YAB_WIRE_ERROR_MAX];
 
 	request = yab_api_request_new(client, vm);
 	if (!request)
@@ -207,15 +207,17 @@ static void yab_api_destroy(struct yab_client *client, const char *vm, json_t *j
 	if (yab_description_name_check(vm, error, sizeof(error)) < 0) {
 		yab_api_request_end(request, NULL, error);
 	} else if (!found) {
-		snprintf(error, sizeof(error), "no VM %s runs here", vm);
+		snprintf(error, sizeof(error), "no VM %s runs here: see yabctl list", vm);
 		yab_api_request_end(request, NULL, error);
 	} else if (yab_rescue_permit(supervisor, vm, force, error, sizeof(error)) < 0) {
 		yab_api_request_end(request, NULL, error);
 	} else if (job && yab_job_active(job) && force) {
 		yab_api_destroy_forced(request);
 	} else if (job && yab_job_active(job)) {
-		snprintf(error, sizeof(error), "VM %s is in a migration: see yabctl jobinfo %s", vm,
-			 vm);
+		yab_job_tell(job, doing, sizeof(doing));
+		snprintf(error, sizeof(error),
+			 "VM %s %s: destroy it when that has ended, see yabctl jobinfo %s", vm,
+			 doing, vm);
 		yab_api_request_end(request, NULL, error);
 	} else if (yab_vm_destroy(found, yab_api_done, request, error, sizeof(error)) < 0) {
 		yab_api_request_end(request, NULL, error);
@@ -270,7 +272,8 @@ static bool yab_api_sweep(struct yab_client *client, json_t *json, unsigned int 
 
 	if (!yab_api_number(json, "connections", 1, YAB_WIRE_BULKS_MAX, 1, &count) ||
 	    !yab_api_number(json, "bandwidth", 0, INT64_MAX, 0, &limit)) {
-		yab_client_refuse(client, "1 to 16 connections, bandwidth not negative");
+		yab_client_refuse(client,
+				  "give 1 to 16 connections, and a bandwidth that is not negative");
 		return false;
 	}
 	*connections = (unsigned int)count;
@@ -339,7 +342,8 @@ static void yab_api_save(struct yab_client *client, const char *vm, json_t *json
 	char error[YAB_WIRE_ERROR_MAX];
 
 	if (!image || !state) {
-		yab_client_refuse(client, "a VM is saved to two files: image and device state");
+		yab_client_refuse(client,
+				  "a VM is saved to two files, image and device state: give both");
 		return;
 	}
 	if (!yab_client_may_name_files(client))
@@ -362,14 +366,16 @@ static void yab_api_migrate(struct yab_client *client, const char *vm, json_t *j
 	char error[YAB_WIRE_ERROR_MAX];
 
 	if (!destination || yab_address_parse(destination, &options.destination) < 0) {
-		yab_client_refuse(client, "the destination is no HOST, HOST:PORT or [IPV6]:PORT");
+		yab_client_refuse(client,
+				  "the destination is no name of a host: give HOST, HOST:PORT or [IPV6]:PORT");
 		return;
 	}
 	if (!yab_api_sweep(client, json, &options.connections, &options.bandwidth))
 		return;
 	options.codec = yab_codec_named(codec);
 	if (codec && strcmp(codec, yab_codec_name(options.codec))) {
-		yab_client_refuse(client, "pages are compressed by lz4, zstd or none");
+		yab_client_refuse(client,
+				  "pages are compressed by lz4, zstd or none: give one of these");
 		return;
 	}
 	request = yab_api_request_new(client, vm);
@@ -389,13 +395,13 @@ static void yab_api_bandwidth(struct yab_client *client, const char *vm, json_t 
 	if (yab_description_name_check(vm, error, sizeof(error)) < 0) {
 		yab_client_refuse(client, error);
 	} else if (!yab_api_number(json, "bandwidth", 0, INT64_MAX, -1, &bandwidth)) {
-		yab_client_refuse(client, "bandwidth: bytes a second, 0 for no limit");
+		yab_client_refuse(client, "give the bandwidth in bytes a second, 0 for no limit");
 	} else if (yab_outgoing_limit(supervisor->outgoings, vm, (uint64_t)bandwidth) < 0 &&
 		   yab_incomings_limit(supervisor->incomings, vm,
 				       json_object_get(json, "bandwidth")) < 0) {
 		snprintf(error, sizeof(error),
-			 "VM %s is in no migration that can be told: see yabctl jobinfo %s", vm,
-			 vm);
+			 "VM %s fetches no pages and sends none, so there is nothing to limit: see yabctl jobinfo %s",
+			 vm, vm);
 		yab_client_refuse(client, error);
 	} else {
 		yab_client_say(client, json_pack("{s:b}", "ok", 1));
@@ -413,7 +419,8 @@ static void yab_api_resume(struct yab_client *client, const char *vm, json_t *js
 	if (yab_description_name_check(vm, error, sizeof(error)) < 0)
 		yab_client_refuse(client, error);
 	else if (where && (!text || yab_address_parse(text, &via) < 0))
-		yab_client_refuse(client, "--via is no ADDRESS, ADDRESS:PORT or [IPV6]:PORT");
+		yab_client_refuse(client,
+				  "--via is no ADDRESS, ADDRESS:PORT or [IPV6]:PORT: give another one of the destination");
 	else if (yab_rescue_resume(client->api->supervisor, vm, where ? &via : NULL, error,
 				   sizeof(error)) < 0)
 		yab_client_refuse(client, error);
@@ -466,7 +473,8 @@ static void yab_api_jobinfo(struct yab_client *client, const char *vm, json_t *j
 		return;
 	}
 	if (!yab_description_name_check(vm, error, sizeof(error)))
-		snprintf(error, sizeof(error), "VM %s had no migration since this daemon started",
+		snprintf(error, sizeof(error),
+			 "VM %s had no migration, save or start from an image since yabusamed was started: see yabctl list for what is here",
 			 vm);
 	yab_client_refuse(client, error);
 }
@@ -499,7 +507,8 @@ static void yab_client_line(struct yab_client *client, const char *line, size_t 
 	if (!command->name)
 		yab_client_refuse(client, "unknown command: use a yabctl of the same version");
 	else if (command->begins && client->api->supervisor->leaving)
-		yab_client_refuse(client, "yabusamed is ending and takes no new work");
+		yab_client_refuse(client,
+				  "yabusamed is ending and takes no new work: try again when it has been started again");
 	else
 		command->run(client, vm ? vm : "", json);
 	json_decref(json);
@@ -607,7 +616,7 @@ static const char *yab_api_objection(const struct yab_client *client, int fd)
 	const bool own = yab_client_is_own(client);
 
 	if (!own && !yab_api_is_member(fd, &client->who, api->supervisor->group))
-		return "only root and the members of yabusamed's --group may use this";
+		return "only root and the members of yabusamed's --group may use this: ask root";
 	if (api->clients_count >= YAB_API_CLIENTS_MAX - (own ? 0 : YAB_API_CLIENTS_OWN))
 		return "too many clients of yabusamed: try again when some have ended";
 	return NULL;

@@ -65,7 +65,7 @@ int yab_description_name_check(const char *name, char *error, size_t error_size)
 	return -1;
 }
 
-static int yab_description_size(const char *text, uint64_t *size)
+int yab_description_size(const char *text, uint64_t *size)
 {
 	unsigned long long value;
 	unsigned int shift = 0;
@@ -132,8 +132,9 @@ static int yab_description_check(char **command, const char *file, char *error, 
 	for (enum yab_placeholder i = 0; i < YAB_PLACEHOLDERS_REQUIRED; i++) {
 		if (seen[i])
 			continue;
-		snprintf(error, error_size, "%s: \"qemu\" lacks the placeholder %s", file,
-			 yab_placeholder_names[i]);
+		snprintf(error, error_size,
+			 "%s: \"qemu\" lacks the placeholder %s: see yabusame-vm(5)",
+			 file, yab_placeholder_names[i]);
 		return -1;
 	}
 	return 0;
@@ -218,7 +219,8 @@ struct yab_description *yab_description_parse(const char *text, size_t length, c
 		return NULL;
 	}
 	if (!json_is_object(root)) {
-		snprintf(error, error_size, "%s: must hold one JSON object", file);
+		snprintf(error, error_size,
+			 "%s: must hold one JSON object: see yabusame-vm(5)", file);
 		goto err_root;
 	}
 	if (yab_description_keys(root, file, error, error_size) < 0)
@@ -276,14 +278,17 @@ struct yab_description *yab_description_load(const char *folder, const char *nam
 	if (yab_description_name_check(name, error, error_size) < 0)
 		return NULL;
 	if (snprintf(file, sizeof(file), "%s/%s.json", folder, name) >= (int)sizeof(file)) {
-		snprintf(error, error_size, "the path of the folder of VMs is too long");
+		snprintf(error, error_size,
+			 "the path of the folder of VMs is too long: give a shorter --vm-dir");
 		return NULL;
 	}
 	/* O_NONBLOCK: a FIFO there must not stop the daemon. */
 	fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0) {
 		if (errno == ENOENT)
-			snprintf(error, error_size, "no VM %s: %s does not exist", name, file);
+			snprintf(error, error_size,
+				 "no VM %s: %s does not exist: describe it there (yabusame-vm(5))",
+				 name, file);
 		else
 			snprintf(error, error_size, "%s: %s", file, strerror(errno));
 		return NULL;
@@ -298,7 +303,7 @@ struct yab_description *yab_description_load(const char *folder, const char *nam
 		goto err_close;
 	}
 	if (status.st_size > YAB_DESCRIPTION_FILE_MAX) {
-		snprintf(error, error_size, "%s: is longer than %d bytes", file,
+		snprintf(error, error_size, "%s: is longer than %d bytes: shorten it", file,
 			 YAB_DESCRIPTION_FILE_MAX);
 		goto err_close;
 	}

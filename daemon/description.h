@@ -37,6 +37,9 @@ bool yab_description_name_valid(const char *name);
 /* The same with one line in @error. */
 int yab_description_name_check(const char *name, char *error, size_t error_size);
 
+/* A number of bytes, K, M or G, a multiple of YAB_WIRE_PAGE_SIZE. -1 if @text is none. */
+int yab_description_size(const char *text, uint64_t *size);
+
 /* Reads @folder/@name.json. NULL with one line in @error. */
 struct yab_description *yab_description_load(const char *folder, const char *name, char *error,
 					     size_t error_size);

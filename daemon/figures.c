@@ -72,7 +72,7 @@ static void yab_figures_parts(json_t *job)
 	json_t *source = json_object_get(job, "source");
 	const json_int_t trip = yab_figures_mean(destination, "round_trip_us");
 	const json_int_t service = yab_figures_mean(source, "service_us");
-	char a[32], b[32], c[32], d[32], line[160];
+	char a[32], b[32], c[32], d[32], line[192];
 
 	if (!yab_figure_number(json_object_get(destination, "queue_us"), "count"))
 		return;
@@ -81,7 +81,10 @@ static void yab_figures_parts(json_t *job)
 	yab_figure_time(service, c, sizeof(c));
 	yab_figure_time(yab_figures_mean(destination, "install_us"), d, sizeof(d));
 	/* The destination's daemon knows nothing of the source's time. */
-	if (service)
+	if (service && !strcmp(yab_figure_text(job, "kind"), "start"))
+		snprintf(line, sizeof(line), "%s queue, %s on the way, %s image, %s install", a, b,
+			 c, d);
+	else if (service)
 		snprintf(line, sizeof(line), "%s queue, %s network, %s source, %s install", a, b, c,
 			 d);
 	else

@@ -68,7 +68,7 @@ static void yab_giveback_ask(struct yab_giveback *giveback, const struct yab_qmp
 	if (!qmp)
 		for (size_t i = 0; i < count; i++)
 			json_decref(steps[i].arguments);
-	snprintf(giveback->error, sizeof(giveback->error), "QEMU's monitor cannot be asked");
+	snprintf(giveback->error, sizeof(giveback->error), YAB_QMP_UNASKED);
 	if (giveback->vm->qemu)
 		yab_giveback_later(giveback);
 	else

@@ -17,6 +17,13 @@ bool yab_image_is_name(const char *peer)
 	return *peer == '/';
 }
 
+size_t yab_image_path_length(const char *name)
+{
+	const char *end = strrchr(name, '#');
+
+	return end ? (size_t)(end - name) : 0;
+}
+
 int yab_image_path_check(const char *what, const char *path, char *error, size_t error_size)
 {
 	const char *reason = NULL;
@@ -76,7 +83,7 @@ int yab_image_open(const char *path, uint64_t memory, char name[YAB_IMAGE_NAME_S
 		return -1;
 	if ((uint64_t)status.st_size != memory) {
 		snprintf(error, error_size,
-			 "image %.260s has %lld bytes and the VM %llu of memory: it is the image of another VM",
+			 "image %.260s has %lld bytes and the VM %llu of memory: it is the image of another VM, give that of this one",
 			 path, (long long)status.st_size, (unsigned long long)memory);
 		close(fd);
 		return -1;
@@ -87,11 +94,10 @@ int yab_image_open(const char *path, uint64_t memory, char name[YAB_IMAGE_NAME_S
 
 int yab_image_open_again(const char *name, uint64_t memory, char *error, size_t error_size)
 {
-	const char *end = strrchr(name, '#');
 	char path[YAB_IMAGE_NAME_SIZE], found[YAB_IMAGE_NAME_SIZE];
 	int fd;
 
-	snprintf(path, sizeof(path), "%.*s", end ? (int)(end - name) : 0, name);
+	snprintf(path, sizeof(path), "%.*s", (int)yab_image_path_length(name), name);
 	fd = yab_image_open(path, memory, found, error, error_size);
 	if (fd < 0 || !strcmp(found, name))
 		return fd;
@@ -109,7 +115,9 @@ int yab_image_open_state(const char *path, char *error, size_t error_size)
 
 	fd = yab_image_open_file("device state", path, &status, error, error_size);
 	if (fd >= 0 && !status.st_size) {
-		snprintf(error, error_size, "device state %.260s is empty", path);
+		snprintf(error, error_size,
+			 "device state %.260s is empty: give the file that was made with the image",
+			 path);
 		close(fd);
 		return -1;
 	}

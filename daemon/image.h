@@ -33,5 +33,7 @@ int yab_image_open_state(const char *path, char *error, size_t error_size);
 
 /* Is @peer the name of an image? */
 bool yab_image_is_name(const char *peer);
+/* Bytes of @name that are its path. */
+size_t yab_image_path_length(const char *name);
 
 #endif /* YAB_DAEMON_IMAGE_H */

@@ -12,6 +12,7 @@
 #include "handshake.h"
 #include "headroom.h"
 #include "hints.h"
+#include "image.h"
 #include "incoming_state.h"
 #include "outage.h"
 #include "region.h"
@@ -207,7 +208,7 @@ static void yab_incoming_vm_ready(void *arg)
 			     yab_incoming_waiting, incoming);
 	close(qemu_fd);
 	if (result < 0)
-		yab_incoming_undo(incoming, "QEMU's monitor cannot be asked");
+		yab_incoming_undo(incoming, YAB_QMP_UNASKED);
 }
 
 static void yab_incoming_vm_event(const char *name, json_t *data, void *arg)
@@ -415,8 +416,9 @@ void yab_incoming_prepare(struct yab_supervisor *supervisor, struct yab_caller *
 	if (incomings->count >= YAB_INCOMINGS_MAX)
 		yab_incomings_evict(supervisor);
 	if (supervisor->leaving || incomings->count >= YAB_INCOMINGS_MAX) {
-		yab_caller_fail(caller, supervisor->leaving ? "yabusamed is ending" :
-				"too many sessions that no source has confirmed");
+		yab_caller_fail(caller, supervisor->leaving ?
+				"yabusamed is ending there: migrate it when that runs again" :
+				"too many migrations whose sources have not confirmed that they know of their end: see its log, and start yabusamed on those sources");
 		return;
 	}
 	vm = yab_vms_add(supervisor->vms, name ? name : "", YAB_VM_INCOMING, error, sizeof(error));
@@ -524,7 +526,9 @@ void yab_incoming_abort(struct yab_incoming *incoming)
 		incoming->aborted = true;
 	} else if (yab_incoming_revocable(incoming)) {
 		incoming->aborted = true;
-		yab_incoming_undo(incoming, "the source gave up");
+		yab_incoming_undo(incoming, yab_image_is_name(incoming->peer) ?
+				  "its start from the image was given up: see the log" :
+				  "the source gave up");
 	} else {
 		yab_incoming_misused(incoming, "abort after the commit");
 	}

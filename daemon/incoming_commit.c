@@ -125,9 +125,9 @@ void yab_incoming_go(struct yab_incoming *incoming)
 		yab_incoming_enter(incoming, yab_incoming_revocable(incoming) ?
 				   YAB_INCOMING_COMMITTING : YAB_INCOMING_CONTINUING);
 	else if (yab_incoming_revocable(incoming))
-		yab_incoming_undo(incoming, "QEMU's monitor cannot be asked");
+		yab_incoming_undo(incoming, YAB_QMP_UNASKED);
 	else
-		yab_incoming_again(incoming, "QEMU's monitor cannot be asked");
+		yab_incoming_again(incoming, YAB_QMP_UNASKED);
 }
 
 void yab_incoming_finish(struct yab_incoming *incoming, json_t *cookie)

@@ -6,11 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ram.h"
 #include "text.h"
 #include "yabusame/wire.h"
-
-#define YAB_INSPECTION_HINT \
-	"describe it with -object memory-backend-file,id=ram0,size=${memory_size},mem-path=${memory},share=on and -machine memory-backend=ram0"
 
 /* The first round of questions, and where their answers are. */
 enum {
@@ -53,29 +51,23 @@ static void yab_inspection_backend(json_t *results, const char *error, void *arg
 {
 	struct yab_inquiry *inquiry = arg;
 	struct yab_vm *vm = inquiry->vm;
-	const char *type, *path;
+	struct yab_ram ram = { .memory = vm->memory_path, .shared = true, .size = -1 };
 	char text[YAB_WIRE_ERROR_MAX];
 
 	/* A backend of another type has no such property. */
 	if (error) {
-		snprintf(text, sizeof(text), "memory of VM %s: %.120s: %s", vm->name, error,
-			 YAB_INSPECTION_HINT);
+		snprintf(text, sizeof(text), "memory of VM %s: %.120s: " YAB_RAM_HINT, vm->name,
+			 error);
 		yab_inspection_end(inquiry, text);
 		return;
 	}
-	type = json_string_value(json_array_get(results, YAB_ASK_TYPE));
-	path = json_string_value(json_array_get(results, YAB_ASK_PATH));
-	if (!type || strcmp(type, "memory-backend-file")) {
-		snprintf(text, sizeof(text),
-			 "memory of VM %s is a %s, not a memory-backend-file: %s", vm->name,
-			 type ? type : "stranger", YAB_INSPECTION_HINT);
-		yab_inspection_end(inquiry, text);
-		return;
-	}
-	if (!path || strcmp(path, vm->memory_path)) {
-		snprintf(text, sizeof(text),
-			 "memory of VM %s is not the file that ${memory} stands for: %s", vm->name,
-			 YAB_INSPECTION_HINT);
+	ram.type = json_string_value(json_array_get(results, YAB_ASK_TYPE));
+	ram.path = json_string_value(json_array_get(results, YAB_ASK_PATH));
+	if (!ram.type)
+		ram.type = "stranger";
+	if (!ram.path)
+		ram.path = "";
+	if (yab_ram_check(&ram, vm->name, vm->description->memory, text, sizeof(text)) < 0) {
 		yab_inspection_end(inquiry, text);
 		return;
 	}
@@ -106,35 +98,27 @@ static int yab_inspection_check(struct yab_inquiry *inquiry, json_t *results, js
 	json_int_t expected = (json_int_t)inquiry->vm->description->memory;
 	json_t *status = json_array_get(results, YAB_ASK_STATUS);
 	const char *name = inquiry->vm->name, *state;
-	json_t *base = json_object_get(summary, "base-memory");
-	json_t *plugged = json_object_get(summary, "plugged-memory");
-	bool overflow = false;
-	json_int_t actual;
+	struct yab_ram ram = { .type = NULL };
 
 	state = json_string_value(json_object_get(status, "status"));
 	inquiry->result.running = json_is_true(json_object_get(status, "running"));
 	if (!inquiry->result.running && (!state || strcmp(state, "paused"))) {
 		snprintf(text, size,
-			 "VM %s is in QEMU's state \"%.32s\": only a running or paused one can migrate",
+			 "VM %s is in QEMU's state \"%.32s\": only a running or paused one can be moved or saved",
 			 name, state ? state : "?");
 		return -1;
 	}
-	if (!memdev || !json_is_true(json_object_get(memdev, "share"))) {
-		snprintf(text, size, "memory of VM %s is not shared: %s", name,
-			 YAB_INSPECTION_HINT);
-		return -1;
-	}
-	actual = json_integer_value(json_object_get(memdev, "size"));
-	if (actual == expected)
-		overflow = __builtin_add_overflow(json_integer_value(base),
-						  json_integer_value(plugged), &actual);
-	if (actual != expected || overflow) {
-		snprintf(text, size,
-			 "VM %s has %lld bytes of memory in QEMU and %lld in its description: make size=, -m and \"memory\" equal",
-			 name, (long long)actual, (long long)expected);
-		return -1;
-	}
-	return 0;
+	ram.shared = json_is_true(json_object_get(memdev, "share"));
+	ram.size = json_integer_value(json_object_get(memdev, "size"));
+	if (ram.size == expected &&
+	    __builtin_add_overflow(json_integer_value(json_object_get(summary, "base-memory")),
+				   json_integer_value(json_object_get(summary, "plugged-memory")),
+				   &ram.size))
+		ram.size = INT64_MAX;
+	/* That would be one that is not known. */
+	if (ram.size < 0)
+		ram.size = INT64_MAX;
+	return yab_ram_check(&ram, name, (uint64_t)expected, text, size);
 }
 
 static void yab_inspection_answered(json_t *results, const char *error, void *arg)
@@ -181,7 +165,7 @@ static void yab_inspection_answered(json_t *results, const char *error, void *ar
 	}
 	if (yab_qmp_run(yab_vm_qmp(vm), steps, YAB_ASKED_BACKEND, yab_inspection_backend,
 			inquiry) < 0)
-		yab_inspection_end(inquiry, "QEMU's monitor cannot be asked");
+		yab_inspection_end(inquiry, YAB_QMP_UNASKED);
 }
 
 int yab_inspect(struct yab_vm *vm, yab_inspection_cb cb, void *arg)

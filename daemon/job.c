@@ -11,6 +11,7 @@
 #include <linux/yabusame.h>
 
 #include "clock.h"
+#include "image.h"
 #include "log.h"
 #include "text.h"
 #include "yabusame/wire.h"
@@ -63,6 +64,12 @@ static const char * const yab_job_state_names[YAB_JOB_STATES] = {
 	[YAB_JOB_PAUSED] = "paused",
 	[YAB_JOB_COMPLETED] = "completed",
 	[YAB_JOB_FAILED] = "failed",
+};
+
+static const char * const yab_job_kind_names[YAB_JOB_KINDS] = {
+	[YAB_JOB_MIGRATION] = "migration",
+	[YAB_JOB_SAVE] = "save",
+	[YAB_JOB_START] = "start",
 };
 
 /* The phase that may follow each phase: one or none (YAB_JOB_NONE). */
@@ -168,6 +175,30 @@ bool yab_job_is_incoming(const struct yab_job *job)
 const char *yab_job_peer(const struct yab_job *job)
 {
 	return job->peer;
+}
+
+enum yab_job_kind yab_job_kind(const struct yab_job *job)
+{
+	if (!yab_image_is_name(job->peer))
+		return YAB_JOB_MIGRATION;
+	return job->direction == YAB_JOB_OUTGOING ? YAB_JOB_SAVE : YAB_JOB_START;
+}
+
+/* What people have called the peer, without what tells an image from others of its path. */
+static int yab_job_peer_length(const struct yab_job *job)
+{
+	return (int)(yab_job_kind(job) == YAB_JOB_START ? yab_image_path_length(job->peer) :
+		     strlen(job->peer));
+}
+
+void yab_job_tell(const struct yab_job *job, char *text, size_t size)
+{
+	const enum yab_job_kind kind = yab_job_kind(job);
+
+	snprintf(text, size, "%s %.*s", kind == YAB_JOB_SAVE ? "is being saved to" :
+		 kind == YAB_JOB_START ? "is being started from" :
+		 job->direction == YAB_JOB_OUTGOING ? "is on its way to" : "is arriving from",
+		 yab_job_peer_length(job), job->peer);
 }
 
 uint64_t yab_job_present(const struct yab_job *job)
@@ -312,10 +343,11 @@ json_t *yab_job_json(const struct yab_job *job)
 	int64_t end = yab_job_active(job) ? yab_clock_us() : job->ended_us;
 	json_t *json;
 
-	json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I}",
+	json = json_pack("{s:s, s:s, s:s, s:s%, s:s, s:s, s:b, s:I, s:I}",
 			 "vm", job->vm,
+			 "kind", yab_job_kind_names[yab_job_kind(job)],
 			 "direction", job->direction == YAB_JOB_OUTGOING ? "outgoing" : "incoming",
-			 "peer", job->peer,
+			 "peer", job->peer, (size_t)yab_job_peer_length(job),
 			 "phase", yab_job_phase_names[job->phase],
 			 "state", yab_job_state_names[job->state],
 			 "switched", job->switched,

@@ -21,6 +21,14 @@ enum yab_job_direction {
 	YAB_JOB_DIRECTIONS,
 };
 
+/* What has no other host has an image for its peer. */
+enum yab_job_kind {
+	YAB_JOB_MIGRATION,
+	YAB_JOB_SAVE,
+	YAB_JOB_START,		/* from an image */
+	YAB_JOB_KINDS,
+};
+
 enum yab_job_phase {
 	YAB_JOB_NONE,
 	YAB_JOB_BEGIN,
@@ -59,6 +67,9 @@ struct yab_job *yab_job_start(struct yab_jobs *jobs, const char *vm,
 bool yab_job_active(const struct yab_job *job);
 bool yab_job_is_incoming(const struct yab_job *job);
 const char *yab_job_peer(const struct yab_job *job);
+enum yab_job_kind yab_job_kind(const struct yab_job *job);
+/* "is being saved to /vm1.image", for lines about its VM while it is active. */
+void yab_job_tell(const struct yab_job *job, char *text, size_t size);
 /* Pages that the destination has, as it said last. */
 uint64_t yab_job_present(const struct yab_job *job);
 /* What came of comparing them, as it said last. */

@@ -201,7 +201,9 @@ static int yab_main_group(const char *name, gid_t *gid)
 	const struct group *group = getgrnam(name);
 
 	if (!group) {
-		yab_log_error(NULL, "--group %s: there is no such group", name);
+		yab_log_error(NULL,
+			      "--group %s: there is no such group: make it, or name another one",
+			      name);
 		return -1;
 	}
 	*gid = group->gr_gid;

@@ -145,7 +145,8 @@ static void yab_opening_timer(evutil_socket_t unused, short what, void *arg)
 		return;
 	}
 	if (opening->step != YAB_OPENING_DONE) {
-		yab_opening_fail(opening, "%s goes silent while the connection is opened (%d s)",
+		yab_opening_fail(opening,
+				 "%s goes silent while the connection is opened (%d s): check the network, and its log",
 				 opening->name, (opening->timeout_ms + 999) / 1000);
 		return;
 	}

@@ -10,7 +10,9 @@
 struct yab_vm *yab_outgoing_candidate(struct yab_supervisor *supervisor, const char *name,
 				      char *error, size_t error_size)
 {
+	struct yab_job *job;
 	struct yab_vm *vm;
+	char doing[320];
 
 	if (yab_description_name_check(name, error, error_size) < 0)
 		return NULL;
@@ -20,9 +22,18 @@ struct yab_vm *yab_outgoing_candidate(struct yab_supervisor *supervisor, const c
 			 name);
 		return NULL;
 	}
+	job = yab_jobs_find(supervisor->jobs, name);
+	if (job && yab_job_active(job)) {
+		yab_job_tell(job, doing, sizeof(doing));
+		snprintf(error, error_size,
+			 "VM %s %s, which is still under way: see yabctl jobinfo %s", name, doing,
+			 name);
+		return NULL;
+	}
 	if (vm->hooks || !yab_vm_may_enter(vm->state, YAB_VM_OUTGOING)) {
-		snprintf(error, error_size, "VM %s is busy (%s): see yabctl jobinfo %s", name,
-			 yab_vm_state_name(vm->state), name);
+		snprintf(error, error_size,
+			 "VM %s is %s: try again when it runs, see yabctl list", name,
+			 yab_vm_state_name(vm->state));
 		return NULL;
 	}
 	if (vm->memory_fd < 0) {
@@ -92,7 +103,8 @@ bool yab_outgoings_give_up(struct yab_outgoings *outgoings)
 	for (outgoing = LIST_FIRST(&outgoings->all); outgoing; outgoing = next) {
 		next = LIST_NEXT(outgoing, link);
 		if (yab_outgoing_revocable(outgoing))
-			yab_outgoing_fail(outgoing, "yabusamed is ending");
+			yab_outgoing_fail(outgoing,
+					  "yabusamed is ending: migrate it when that has been started again");
 	}
 	LIST_FOREACH(outgoing, &outgoings->all, link)
 		left |= outgoing->state == YAB_OUTGOING_GIVING_BACK ||

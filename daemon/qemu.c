@@ -277,7 +277,9 @@ struct yab_qemu *yab_qemu_spawn(struct event_base *base, const char *vm, char *c
 	qemu->log_start = lseek(log_fd, 0, SEEK_END);
 	result = yab_qemu_exec(command, log_fd, memory_fd, &pid);
 	if (result) {
-		snprintf(error, error_size, "cannot run %s: %s", command[0], strerror(result));
+		snprintf(error, error_size,
+			 "cannot run %s: %s: install it, or correct \"qemu\" in the VM's description",
+			 command[0], strerror(result));
 		goto err_log;
 	}
 	qemu->child = yab_child_watch(base, pid, yab_qemu_exited, qemu);

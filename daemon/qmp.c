@@ -576,7 +576,7 @@ static void yab_qmp_sequence_next(struct yab_qmp *qmp)
 	struct yab_qmp_sequence *first = TAILQ_FIRST(&qmp->sequences);
 
 	if (first && !first->next && yab_qmp_step(first) < 0)
-		yab_qmp_sequence_end(first, "QEMU's monitor cannot be asked");
+		yab_qmp_sequence_end(first, YAB_QMP_UNASKED);
 }
 
 static int yab_qmp_step(struct yab_qmp_sequence *sequence)
@@ -596,7 +596,7 @@ static void yab_qmp_stepped(json_t *result, const char *error, void *arg)
 	if (error || sequence->next == sequence->count)
 		yab_qmp_sequence_end(sequence, error);
 	else if (yab_qmp_step(sequence) < 0)
-		yab_qmp_sequence_end(sequence, "QEMU's monitor cannot be asked");
+		yab_qmp_sequence_end(sequence, YAB_QMP_UNASKED);
 }
 
 int yab_qmp_run(struct yab_qmp *qmp, const struct yab_qmp_step *steps, size_t count,

@@ -9,6 +9,8 @@
 #include <stddef.h>
 
 #define YAB_QMP_LINE_MAX	(1024 * 1024)
+/* Where a question cannot even be sent. */
+#define YAB_QMP_UNASKED	"QEMU's monitor cannot be asked: see QEMU's log (yabusamed(8), FILES)"
 
 struct yab_qmp;
 

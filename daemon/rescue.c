@@ -48,8 +48,15 @@ int yab_rescue_resume(struct yab_supervisor *supervisor, const char *name,
 {
 	struct yab_outgoing *outgoing = yab_rescue_find(supervisor, name);
 	struct yab_job *job = yab_jobs_find(supervisor->jobs, name);
-	char reason[YAB_WIRE_ERROR_MAX];
+	char reason[YAB_WIRE_ERROR_MAX], doing[320];
 
+	if (!outgoing && job && yab_job_active(job) && yab_job_kind(job) != YAB_JOB_MIGRATION) {
+		yab_job_tell(job, doing, sizeof(doing));
+		snprintf(error, error_size,
+			 "VM %s %s, which goes on by itself: there is nothing to resume", name,
+			 doing);
+		return -1;
+	}
 	if (!outgoing && job && yab_job_active(job) && yab_job_is_incoming(job)) {
 		snprintf(error, error_size,
 			 "VM %s arrives here, and its source makes the connections: resume it on the source (%.200s)",
@@ -130,9 +137,10 @@ static int yab_rescue_permit_incoming(const struct yab_incoming *incoming, bool 
 	if (force || yab_rescue_is_whole(incoming))
 		return 0;
 	snprintf(text, text_size,
-		 "%llu of %llu pages of VM %s are still to come: its guest is lost with this: give --force if its source will never come back",
+		 "%llu of %llu pages of VM %s are still to come: its guest is lost with this: give --force if its %s will never come back",
 		 (unsigned long long)(incoming->pages - yab_job_present(incoming->job)),
-		 (unsigned long long)incoming->pages, incoming->name);
+		 (unsigned long long)incoming->pages, incoming->name,
+		 yab_job_kind(incoming->job) == YAB_JOB_START ? "image" : "source");
 	return -1;
 }
 

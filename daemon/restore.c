@@ -206,7 +206,7 @@ static void yab_restore_linked(void *arg)
 	if (restore->step != YAB_RESTORE_LINKING || restore->error[0])
 		return;
 	if (yab_supply_serve(restore->supply) < 0) {
-		yab_restore_fail(restore, "the page worker does not answer");
+		yab_restore_fail(restore, "the page worker does not answer: see the log");
 		return;
 	}
 	yab_restore_enter(restore, YAB_RESTORE_SENDING);
@@ -375,7 +375,7 @@ static void yab_restore_attached(struct yab_restore *restore, json_t *json)
 	yab_incomings_forget(restore->supervisor->incomings, restore->token_text);
 	yab_restore_end(restore, state && !strcmp(state, "gone") ?
 			"its guest is gone: the image is needed no more" :
-			"its start from the image was undone");
+			"its start from the image was undone: see the log");
 }
 
 static void yab_restore_reply(struct yab_restore *restore, json_t *json)

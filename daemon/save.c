@@ -214,7 +214,7 @@ static void yab_save_final(void *arg)
 	struct yab_save *save = arg;
 
 	if (yab_transfer_go_on(save->transfer) < 0)
-		yab_save_fail(save, "QEMU's monitor cannot be asked");
+		yab_save_fail(save, YAB_QMP_UNASKED);
 }
 
 static void yab_save_written(void *arg)
@@ -361,7 +361,8 @@ int yab_save_begin(struct yab_supervisor *supervisor, const char *name, const ch
 		goto err;
 	/* By another path, too: what was made last has replaced the other one. */
 	if (!yab_save_file_is_there(&save->image)) {
-		snprintf(error, error_size, "memory and device state need a file each");
+		snprintf(error, error_size,
+			 "memory and device state need a file each: give two paths");
 		goto err;
 	}
 	save->job = yab_job_start(supervisor->jobs, name, YAB_JOB_OUTGOING, image, vm->pages);
@@ -454,7 +455,8 @@ bool yab_saves_give_up(struct yab_saves *saves)
 		next = LIST_NEXT(save, link);
 		if (yab_save_outlives(save))
 			continue;
-		yab_save_fail(save, "yabusamed is ending");
+		yab_save_fail(save,
+			      "yabusamed is ending: save it when that has been started again");
 	}
 	return LIST_FIRST(&saves->all);
 }

@@ -300,6 +300,13 @@ static void yab_supply_unlink_all(struct yab_supply *supply)
 		yab_link_reset(&supply->links[i]);
 }
 
+/* An image has no source. */
+static const char *yab_supply_who(const struct yab_supply *supply)
+{
+	return supply->kind && !strcmp(supply->kind, "image") ? "the image's page worker" :
+	       "the source's page worker";
+}
+
 static void yab_supply_exited(int status, void *arg)
 {
 	struct yab_supply *supply = arg;
@@ -307,7 +314,7 @@ static void yab_supply_exited(int status, void *arg)
 
 	supply->child = NULL;
 	yab_child_describe(status, ending, sizeof(ending));
-	snprintf(error, sizeof(error), "the source's page worker %s", ending);
+	snprintf(error, sizeof(error), "%s %s", yab_supply_who(supply), ending);
 	yab_supply_lost_worker(supply, error);
 }
 
@@ -336,11 +343,13 @@ static void yab_supply_message(json_t *message, const int *fds, size_t fd_count,
 	struct yab_supply *supply = arg;
 	const char *type = json_string_value(json_object_get(message, "type"));
 	const char *error = json_string_value(json_object_get(message, "error"));
+	char text[64];
 
 	for (size_t i = 0; i < fd_count; i++)
 		close(fds[i]);
 	if (!message) {
-		yab_supply_lost_worker(supply, "the source's page worker is gone");
+		snprintf(text, sizeof(text), "%s is gone", yab_supply_who(supply));
+		yab_supply_lost_worker(supply, text);
 	} else if (type && !strcmp(type, "statistics")) {
 		for (unsigned int i = 0; i < supply->link_count; i++)
 			supply->links[i].retry_ms = YAB_SUPPLY_RETRY_MIN_MS;
@@ -351,7 +360,8 @@ static void yab_supply_message(json_t *message, const int *fds, size_t fd_count,
 	} else if (type && !strcmp(type, "lost")) {
 		yab_supply_news(supply, message, false, error);
 	} else if (type && !strcmp(type, "failed")) {
-		yab_supply_lost_worker(supply, error ? error : "the source's page worker failed");
+		snprintf(text, sizeof(text), "%s failed", yab_supply_who(supply));
+		yab_supply_lost_worker(supply, error ? error : text);
 	} else {
 		yab_log_warn(supply->vm, "the page worker says what nobody understands");
 	}
@@ -394,14 +404,14 @@ static int yab_supply_spawn(struct yab_supply *supply, char *error, size_t error
 	pid = yab_worker_spawn(supply->base, yab_supply_message, supply, &supply->worker);
 	if (pid < 0) {
 		supply->worker = NULL;
-		snprintf(error, error_size, "cannot start the source's page worker: %s",
-			 strerror(errno));
+		snprintf(error, error_size, "cannot start %s: %s",
+			 yab_supply_who(supply), strerror(errno));
 		return -1;
 	}
 	supply->child = yab_child_watch(supply->base, pid, yab_supply_exited, supply);
 	if (!supply->child) {
-		snprintf(error, error_size, "cannot watch the source's page worker: %s",
-			 strerror(errno));
+		snprintf(error, error_size, "cannot watch %s: %s",
+			 yab_supply_who(supply), strerror(errno));
 		goto err_worker;
 	}
 	supply->ops->worker(pid, supply->arg);
@@ -409,8 +419,8 @@ static int yab_supply_spawn(struct yab_supply *supply, char *error, size_t error
 			     yab_supply_start_message(supply),
 			     &supply->memory_fd, 1) < 0 ||
 	    (supply->serving && yab_supply_serve(supply) < 0)) {
-		snprintf(error, error_size, "cannot tell the source's page worker what to do: %s",
-			 strerror(errno));
+		snprintf(error, error_size, "cannot tell %s what to do: %s",
+			 yab_supply_who(supply), strerror(errno));
 		goto err_worker;
 	}
 	return 0;

@@ -330,8 +330,9 @@ static void yab_tls_explain_refusal(const struct yab_tls_note *note, char *error
 			 "%s (%s) is not among those that --allow lets in here", name, subject);
 		break;
 	case X509_V_ERR_CERT_REVOKED:
-		snprintf(error, error_size, "the certificate of %s (%s) has been revoked", name,
-			 subject);
+		snprintf(error, error_size,
+			 "the certificate of %s (%s) has been revoked: make a new one",
+			 name, subject);
 		break;
 	case X509_V_ERR_CRL_HAS_EXPIRED:
 		snprintf(error, error_size,
@@ -415,9 +416,13 @@ void yab_tls_explain(const SSL *ssl, int code, char *error, size_t error_size)
 	} else if (reason > SSL_AD_REASON_OFFSET) {
 		yab_tls_explain_alert(note, reason - SSL_AD_REASON_OFFSET, error, error_size);
 	} else if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
-		snprintf(error, error_size, "%s has no certificate", note->name);
+		snprintf(error, error_size,
+			 "%s has no certificate: make one there (yabusamed(8))",
+			 note->name);
 	} else if (reason == SSL_R_UNSUPPORTED_PROTOCOL) {
-		snprintf(error, error_size, "%s does not speak TLS 1.3", note->name);
+		snprintf(error, error_size,
+			 "%s does not speak TLS 1.3: install the same yabusame on both",
+			 note->name);
 	} else {
 		snprintf(error, error_size, "TLS with %s fails: %s", note->name,
 			 why ? why : "for an unknown reason");

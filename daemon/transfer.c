@@ -82,7 +82,8 @@ static void yab_transfer_check(struct yab_transfer *transfer)
 	    !transfer->completed)
 		return;
 	if (transfer->peer && yab_peer_send_state(transfer->peer, NULL, 0) < 0) {
-		yab_transfer_fail(transfer, "the destination does not take the device state");
+		yab_transfer_fail(transfer,
+				  "the destination does not take the device state: see its log");
 		return;
 	}
 	yab_transfer_enter(transfer, YAB_TRANSFER_WRITTEN);
@@ -117,7 +118,7 @@ static void yab_transfer_explained(json_t *results, const char *error, void *arg
 	why = json_string_value(json_object_get(json_array_get(results, 0), "error-desc"));
 	if (!why)
 		why = error ? error : "it does not say why";
-	snprintf(text, sizeof(text), "QEMU's migration failed: %.400s", why);
+	snprintf(text, sizeof(text), "QEMU did not write the device state: %.400s", why);
 	yab_transfer_fail(arg, text);
 }
 
@@ -141,7 +142,8 @@ void yab_transfer_event(struct yab_transfer *transfer, const char *name, json_t 
 	} else if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
 		if (yab_qmp_run(yab_vm_qmp(transfer->vm), &query, 1, yab_transfer_explained,
 				transfer) < 0)
-			yab_transfer_fail(transfer, "QEMU's migration failed");
+			yab_transfer_fail(transfer,
+					  "QEMU did not write the device state: see its log");
 	}
 }
 
@@ -183,7 +185,7 @@ static int yab_transfer_start(struct yab_transfer *transfer, int fd, char *error
 	struct yab_qmp *qmp = yab_vm_qmp(transfer->vm);
 
 	if (!qmp) {
-		snprintf(error, error_size, "QEMU's monitor cannot be asked");
+		snprintf(error, error_size, YAB_QMP_UNASKED);
 		return -1;
 	}
 	steps[0].arguments = yab_capabilities(true, true);

@@ -12,6 +12,7 @@
 
 #include "log.h"
 #include "memory.h"
+#include "ram.h"
 #include "region.h"
 #include "yabusame/wire.h"
 
@@ -325,13 +326,16 @@ struct yab_vm *yab_vms_add(struct yab_vms *vms, const char *name, enum yab_vm_st
 		return NULL;
 	vm = yab_vms_find(vms, name);
 	if (vm) {
-		snprintf(error, error_size, "VM %s is on this host already (%s)", name,
-			 yab_vm_state_names[vm->state]);
+		snprintf(error, error_size,
+			 "VM %s is on this host already (%s): yabctl list and jobinfo tell more",
+			 name, yab_vm_state_names[vm->state]);
 		return NULL;
 	}
 	description = yab_description_load(vms->vm_dir, name, error, error_size);
 	if (!description)
 		return NULL;
+	if (yab_ram_check_description(description, error, error_size) < 0)
+		goto err_description;
 	if (snprintf(monitor, sizeof(monitor), "%s/%s.qmp", vms->run_dir, name) >=
 	    (int)sizeof(monitor)) {
 		snprintf(error, error_size,
@@ -519,7 +523,7 @@ int yab_vm_destroy(struct yab_vm *vm, yab_vm_cb cb, void *arg, char *error, size
 		return 0;
 	}
 	if (!yab_vm_may_enter(vm->state, YAB_VM_STOPPING)) {
-		snprintf(error, error_size, "VM %s is ending already", vm->name);
+		snprintf(error, error_size, "VM %s is ending already: wait for that", vm->name);
 		return -1;
 	}
 	/* A start that is still under way has failed. */

@@ -88,6 +88,17 @@ static void yabctl_clear_bar(struct yabctl *ctl)
 	ctl->drawn = false;
 }
 
+static bool yabctl_is_kind(json_t *job, const char *kind)
+{
+	return !strcmp(yab_figure_text(job, "kind"), kind);
+}
+
+static const char *yabctl_work(json_t *job)
+{
+	return yab_figure_text(job, yabctl_is_kind(job, "save") || yabctl_is_kind(job, "start") ?
+			       "kind" : "direction");
+}
+
 static void yabctl_draw_bar(struct yabctl *ctl, json_t *job)
 {
 	json_t *statistics = json_object_get(job, "destination");
@@ -96,6 +107,14 @@ static void yabctl_draw_bar(struct yabctl *ctl, json_t *job)
 	int filled = yabctl_share(present, pages, YABCTL_BAR);
 	char bytes[32], bar[YABCTL_BAR + 1];
 
+	ctl->drawn = true;
+	/* A guest that is being saved has no other end at which its pages arrive. */
+	if (yabctl_is_kind(job, "save")) {
+		fprintf(stderr, "\r\033[K%s is being saved, %s", yab_figure_text(job, "vm"),
+			yab_figure_text(job, "phase"));
+		fflush(stderr);
+		return;
+	}
 	for (int i = 0; i < YABCTL_BAR; i++)
 		bar[i] = i < filled ? '#' : '.';
 	bar[YABCTL_BAR] = '\0';
@@ -107,7 +126,6 @@ static void yabctl_draw_bar(struct yabctl *ctl, json_t *job)
 		yab_figure_bytes(yab_figure_number(statistics, "bytes"), bytes, sizeof(bytes)),
 		(long long)yab_figure_number(statistics, "faults"));
 	fflush(stderr);
-	ctl->drawn = true;
 }
 
 /* "for 42 s, no urgent connection: ...; next try in 8 s", or "" for one that is not paused. */
@@ -161,6 +179,9 @@ static void yabctl_show_look(struct yabctl *ctl, json_t *job)
 		putchar('\n');
 	} else if (ctl->bar) {
 		yabctl_progress(ctl, job);
+	} else if (yabctl_is_kind(job, "save")) {
+		printf("%s: save, phase %s\n", yab_figure_text(job, "vm"),
+		       yab_figure_text(job, "phase"));
 	} else {
 		yabctl_pause(job, pause, sizeof(pause));
 		printf("%s: phase %s, %lld of %lld pages there, %lld faults%s%s\n",
@@ -197,13 +218,14 @@ static void yabctl_show_job(struct yabctl *ctl, json_t *answer)
 			yabctl_dump(job);
 		return;
 	}
-	printf("%s: %s %s %s%s%s: %s", yab_figure_text(job, "vm"),
-	       yab_figure_text(job, "direction"), outgoing ? "to" : "from",
-	       yab_figure_text(job, "peer"),
+	printf("%s: %s %s %s%s%s: %s", yab_figure_text(job, "vm"), yabctl_work(job),
+	       outgoing ? "to" : "from", yab_figure_text(job, "peer"),
 	       yab_figure_text(job, "via")[0] ? " via " : "", yab_figure_text(job, "via"),
 	       yab_figure_text(job, "state"));
 	if (yabctl_is_active(job))
-		printf(", phase %s, %lld of %lld pages there", yab_figure_text(job, "phase"),
+		printf(", phase %s", yab_figure_text(job, "phase"));
+	if (yabctl_is_active(job) && !yabctl_is_kind(job, "save"))
+		printf(", %lld of %lld pages there",
 		       (long long)yab_figure_number(statistics, "present"),
 		       (long long)yab_figure_number(job, "pages"));
 	putchar('\n');
@@ -231,8 +253,7 @@ static void yabctl_show_list(struct yabctl *ctl, json_t *answer)
 		printf("%-24s %-10s %12s", yab_figure_text(vm, "vm"), yab_figure_text(vm, "state"),
 		       yab_figure_bytes(yab_figure_number(vm, "memory"), memory, sizeof(memory)));
 		if (job)
-			printf("  %s job, %s%s", yab_figure_text(job, "direction"),
-			       yab_figure_text(job, "phase"),
+			printf("  %s job, %s%s", yabctl_work(job), yab_figure_text(job, "phase"),
 			       json_object_get(job, "paused") ? ", paused" : "");
 		putchar('\n');
 	}
@@ -378,7 +399,7 @@ static int yabctl_connect(struct yabctl *ctl)
 	}
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
-		fprintf(stderr, "yabctl: %s\n", strerror(errno));
+		fprintf(stderr, "yabctl: cannot make a socket: %s\n", strerror(errno));
 		return -1;
 	}
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
@@ -395,7 +416,7 @@ static int yabctl_connect(struct yabctl *ctl)
 	}
 	ctl->stream = fdopen(fd, "r+");
 	if (!ctl->stream) {
-		fprintf(stderr, "yabctl: %s\n", strerror(errno));
+		fprintf(stderr, "yabctl: cannot use a socket: %s\n", strerror(errno));
 		goto err_fd;
 	}
 	return 0;
@@ -414,7 +435,7 @@ static json_t *yabctl_ask(struct yabctl *ctl, json_t *request)
 
 	if (json_dumpf(request, ctl->stream, JSON_COMPACT) < 0 ||
 	    fputc('\n', ctl->stream) == EOF || fflush(ctl->stream) == EOF) {
-		fprintf(stderr, "yabctl: yabusamed does not take the request: %s\n",
+		fprintf(stderr, "yabctl: yabusamed does not take the request (%s): see its log\n",
 			strerror(errno));
 		return NULL;
 	}
@@ -481,7 +502,8 @@ static int yabctl_run(struct yabctl *ctl, const struct yabctl_command *command)
 	int result = YABCTL_FAILED;
 
 	if (!request) {
-		fprintf(stderr, "yabctl: no such names or numbers can be: usage: yabctl %s\n",
+		fprintf(stderr,
+			"yabctl: a name is no text, a path empty or a number out of bounds: usage: yabctl %s\n",
 			command->usage);
 		return YABCTL_USAGE;
 	}
@@ -559,7 +581,8 @@ static int yabctl_check(const struct yabctl *ctl, const struct yabctl_command *c
 		return YABCTL_USAGE;
 	}
 	if (!strcmp(command->name, "start") && !ctl->from && ctl->given & ~1U) {
-		fprintf(stderr, "yabctl: without --from no other option goes with start\n");
+		fprintf(stderr,
+			"yabctl: without --from and --state no other option goes with start\n");
 		return YABCTL_USAGE;
 	}
 	return 0;

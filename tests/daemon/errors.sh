@@ -70,6 +70,16 @@ describe() {
 	JSON
 }
 
+# unseen NAME KEY VALUE...: a VM whose memory is described in a file that QEMU alone reads
+unseen() {
+	describe a "$1" 32M
+	{
+		echo '[object "ram0"]'
+		printf '%s = "%s"\n' size 32M "${@:2}"
+	} >"$work/$1.cfg"
+	sed -i "s|\"-object\", \"[^\"]*\"|\"-readconfig\", \"$work/$1.cfg\"|" "$work/a/vms/$1.json"
+}
+
 # daemon SIDE [OPTION...]: starts it on ports that are free, which go to \$port and \$metrics
 daemon() {
 	mkdir -p "$work/$1/vms"
@@ -173,9 +183,9 @@ for vm in plain undescribed sizes; do
 done
 describe b plain 32M
 describe b sizes 64M
-describe a private 32M "memory-backend-file,id=ram0,size=\${memory_size},mem-path=\${memory},share=off"
-describe a memfd 32M "memory-backend-memfd,id=ram0,size=\${memory_size},share=on"
-describe a other 32M "memory-backend-file,id=ram0,size=\${memory_size},mem-path=$work/other,share=on"
+unseen private qom-type memory-backend-file mem-path /proc/self/fd/3 share off
+unseen memfd qom-type memory-backend-memfd share on
+unseen other qom-type memory-backend-file mem-path "$work/other" share on
 for vm in private memfd other; do
 	describe b $vm 32M
 done
@@ -234,6 +244,12 @@ fi
 describe a saved 32M
 describe a large 64M
 (cd "$work" && on a start saved && on a save saved i s) || bail "cannot save"
+on a jobinfo saved >"$work/out"
+if grep -qx "saved: save to $work/i: completed" "$work/out"; then
+	ok "jobinfo of a save"
+else
+	not_ok "jobinfo of a save" "$(cat "$work/out")"
+fi
 refuses "a start that only looks paused" "without --from" on a start saved --paused
 refuses "an option that would be dropped" "paused does not go with destroy" on a destroy saved --paused
 refuses "an image without its device state" "go together" on a start saved --from "$work/i"
@@ -267,6 +283,25 @@ refuses "a QEMU that is not there" "no-such-qemu" on a start broken
 sed 's/plain/broken/; s/"-nodefaults"/"-nonsense"/' "$work/a/vms/plain.json" \
 	>"$work/a/vms/broken.json"
 refuses "a QEMU that refuses its command" "nonsense" on a start broken
+
+# What QEMU would do, and no migration of it could ever succeed.
+describe a doomed 32M "memory-backend-file,id=ram0,size=\${memory_size},mem-path=\${memory}"
+refuses "a start with memory that is not shared" "doomed is not shared: describe it with -object" \
+	on a start doomed
+describe a doomed 32M "memory-backend-memfd,id=ram0,size=\${memory_size},share=on"
+refuses "a start with a memfd of QEMU's own" "a memory-backend-memfd, not a memory-backend-file" \
+	on a start doomed
+describe a doomed 32M "memory-backend-file,id=ram0,size=\${memory_size},mem-path=$work/other,share=on"
+refuses "a start with another file" "doomed is not the file" on a start doomed
+describe a doomed 32M "memory-backend-file,id=ram0,size=64M,mem-path=\${memory},share=on"
+refuses "a start with memory of another size" "has 67108864 bytes of memory in QEMU and 33554432" \
+	on a start doomed
+describe b doomed 32M "memory-backend-file,id=ram0,size=\${memory_size},mem-path=\${memory}"
+describe a doomed 32M
+on a start doomed || bail "cannot start doomed"
+running="$running doomed"
+refuses "a destination whose memory is not shared" "^yabctl: $b: memory of VM doomed is not shared" \
+	on a migrate doomed "$b"
 
 # The way to the destination.
 refuses "a host name that is unknown" "no-such-host.invalid" \

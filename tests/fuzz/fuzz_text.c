@@ -9,6 +9,7 @@
 
 #include "../../daemon/address.h"
 #include "../../daemon/description.h"
+#include "../../daemon/ram.h"
 #include "../../daemon/wire.h"
 #include "fuzz.h"
 
@@ -157,6 +158,9 @@ static void try_description(const uint8_t *text, size_t size)
 		   description->memory <= 1ULL << 46, "memory");
 	check_command(description, false);
 	check_command(description, true);
+	error[0] = '\0';
+	if (yab_ram_check_description(description, error, sizeof(error)) < 0)
+		fuzz_check(error[0], "RAM is refused without a text");
 	yab_description_free(description);
 }
 

@@ -111,6 +111,34 @@ START_TEST(life)
 }
 END_TEST
 
+/* What an image has to do with has no other host, and says so. */
+static const struct {
+	enum yab_job_direction direction;
+	const char *peer, *kind, *shown, *told;
+} kinds[] = {
+	{ YAB_JOB_OUTGOING, "h:7655", "migration", "h:7655", "is on its way to h:7655" },
+	{ YAB_JOB_INCOMING, "h#1.2", "migration", "h#1.2", "is arriving from h#1.2" },
+	{ YAB_JOB_OUTGOING, "/a#1.2", "save", "/a#1.2", "is being saved to /a#1.2" },
+	{ YAB_JOB_INCOMING, "/a#b#1.2", "start", "/a#b", "is being started from /a#b" },
+};
+
+START_TEST(kind)
+{
+	struct yab_jobs *jobs = yab_jobs_new();
+	struct yab_job *job = yab_job_start(jobs, "v", kinds[_i].direction, kinds[_i].peer, 1);
+	json_t *json = yab_job_json(job);
+	char told[100];
+
+	ck_assert_str_eq(json_string_value(json_object_get(json, "kind")), kinds[_i].kind);
+	ck_assert_str_eq(json_string_value(json_object_get(json, "peer")), kinds[_i].shown);
+	ck_assert_str_eq(yab_job_peer(job), kinds[_i].peer);
+	yab_job_tell(job, told, sizeof(told));
+	ck_assert_str_eq(told, kinds[_i].told);
+	json_decref(json);
+	yab_jobs_free(jobs);
+}
+END_TEST
+
 START_TEST(asserts_back)
 {
 	struct yab_job *job = yab_job_start(yab_jobs_new(), "v", YAB_JOB_OUTGOING, "x", 1);
@@ -137,6 +165,7 @@ int main(void)
 
 	tcase_add_loop_test(tcase, every_transition, 0, YAB_JOB_DIRECTIONS);
 	tcase_add_test(tcase, life);
+	tcase_add_loop_test(tcase, kind, 0, sizeof(kinds) / sizeof(*kinds));
 	tcase_add_test_raise_signal(tcase, asserts_back, SIGABRT);
 	tcase_add_test_raise_signal(tcase, asserts_ended, SIGABRT);
 	suite_add_tcase(suite, tcase);
