@@ -195,3 +195,15 @@ void certificates_make(const char *folder)
 	certificates_issue(folder, &authority, &client);
 	certificates_authority_drop(&authority);
 }
+
+struct yab_credentials *certificates_load(const char *folder, enum yab_credentials_side side,
+					  json_t *peers)
+{
+	struct yab_credentials *credentials;
+	char error[512];
+
+	credentials = yab_credentials_load(folder, side, peers, error, sizeof(error));
+	json_decref(peers);
+	ck_assert_msg(credentials, "%s", error);
+	return credentials;
+}

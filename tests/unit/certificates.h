@@ -3,7 +3,10 @@
 #ifndef YAB_TEST_CERTIFICATES_H
 #define YAB_TEST_CERTIFICATES_H
 
+#include <jansson.h>
 #include <openssl/x509.h>
+
+#include "../../daemon/credentials.h"
 
 #define CERTIFICATES_HOUR	3600L
 
@@ -36,5 +39,9 @@ void certificates_revoke(const char *folder, const struct certificates_authority
 			 const char *side);
 /* All that two hosts need: host2 (also localhost, 127.0.0.1, ::1), and host1 as client. */
 void certificates_make(const char *folder);
+
+/* Which must be good. Drops @peers (may be NULL), those that may connect. */
+struct yab_credentials *certificates_load(const char *folder, enum yab_credentials_side side,
+					  json_t *peers);
 
 #endif /* YAB_TEST_CERTIFICATES_H */

@@ -210,7 +210,7 @@ static void setup(void)
 /* Of four: socket pairs or TCP, plain or with TLS. */
 static void choose(int which)
 {
-	char folder[64], error[512];
+	char folder[64];
 
 	over_tcp = which & 1;
 	over_tls = which & 2;
@@ -218,10 +218,8 @@ static void choose(int which)
 		return;
 	certificates_folder(folder);
 	certificates_make(folder);
-	for (int side = 0; side < 2; side++) {
-		credentials[side] = yab_credentials_load(folder, side, NULL, error, sizeof(error));
-		ck_assert_msg(credentials[side], "%s", error);
-	}
+	for (int side = 0; side < 2; side++)
+		credentials[side] = certificates_load(folder, side, NULL);
 	certificates_remove(folder);
 }
 

@@ -384,7 +384,6 @@ START_TEST(same_host_elsewhere)
 	struct yab_address address, other;
 	const int listener = listen_at(1, "localhost", &address);
 	const int second = listen_at(2, NULL, &other);
-	char error[512];
 
 	certificates_folder(folder);
 	certificates_make(folder);
@@ -397,8 +396,7 @@ START_TEST(same_host_elsewhere)
 		certificates_authority_drop(&authority);
 	}
 	security = (struct yab_security){ .folder = folder };
-	server = yab_credentials_load(folder, YAB_CREDENTIALS_SERVER, NULL, error, sizeof(error));
-	ck_assert_msg(server, "%s", error);
+	server = certificates_load(folder, YAB_CREDENTIALS_SERVER, NULL);
 	begin(&address);
 	link_up(listener, links);
 	yab_supply_resume(supply, &other);
