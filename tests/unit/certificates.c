@@ -7,31 +7,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static const char *const files[] = {
-	"ca-cert.pem", "ca-crl.pem", "server-cert.pem", "server-key.pem", "client-cert.pem",
-	"client-key.pem",
-};
-
-void certificates_folder(char path[64])
-{
-	snprintf(path, 64, "/tmp/yab-certificates.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(path));
-}
-
-void certificates_remove(const char *folder)
-{
-	char path[256];
-
-	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
-		snprintf(path, sizeof(path), "%s/%s", folder, files[i]);
-		unlink(path);
-	}
-	rmdir(folder);
-}
 
 static FILE *open_file(const char *folder, const char *side, const char *what)
 {

@@ -23,10 +23,6 @@ struct certificates_wish {
 	long from, until;	/* seconds from now; both 0: good */
 };
 
-/* A folder of its own, as the tests' working folder goes. */
-void certificates_folder(char path[64]);
-void certificates_remove(const char *folder);
-
 void certificates_authority_make(struct certificates_authority *authority, const char *name);
 void certificates_authority_drop(struct certificates_authority *authority);
 /* Writes ca-cert.pem. */

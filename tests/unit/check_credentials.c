@@ -12,7 +12,6 @@
 #include "../../daemon/security.h"
 #include "../../daemon/tls.h"
 #include "endpoint.h"
-#include "script.h"
 
 /* What is wrong with the files themselves. */
 static void spoil(const char *name, const char *text, mode_t mode)

@@ -13,7 +13,6 @@
 
 #include "../../daemon/tls.h"
 #include "endpoint.h"
-#include "script.h"
 
 static void append_file(int fd, const char *from, const char *side, const char *what,
 			uint32_t *length)

@@ -210,17 +210,17 @@ static void setup(void)
 /* Of four: socket pairs or TCP, plain or with TLS. */
 static void choose(int which)
 {
-	char folder[64];
+	char folder[SCRIPT_FOLDER_SIZE];
 
 	over_tcp = which & 1;
 	over_tls = which & 2;
 	if (!over_tls)
 		return;
-	certificates_folder(folder);
+	script_folder_make(folder);
 	certificates_make(folder);
 	for (int side = 0; side < 2; side++)
 		credentials[side] = certificates_load(folder, side, NULL);
-	certificates_remove(folder);
+	script_folder_drop(folder);
 }
 
 static void make_pager(int fd)

@@ -5,18 +5,14 @@
  */
 #define _GNU_SOURCE 1
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "../../daemon/peer.h"
 #include "../../daemon/socket.h"
 #include "endpoint.h"
-#include "script.h"
 
 /* --- page connections ------------------------------------------------------------------ */
 
@@ -260,26 +256,10 @@ END_TEST
 /* A host that is gone without a word is noticed on page connections, too. */
 START_TEST(silence_has_an_end)
 {
-	static const struct {
-		int level, name, value;
-	} options[] = {
-		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
-		{ IPPROTO_TCP, TCP_USER_TIMEOUT, 10000 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, 4 },
-		{ IPPROTO_TCP, TCP_KEEPINTVL, 2 },
-		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },
-	};
 	struct flow a, b;
-	socklen_t size;
-	int value;
 
 	flows_open(&a, &b, _i, true);
-	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
-		size = sizeof(value);
-		ck_assert_int_eq(getsockopt(a.socket.fd, options[i].level, options[i].name, &value,
-					    &size), 0);
-		ck_assert_int_eq(value, options[i].value);
-	}
+	script_expect_keepalive(a.socket.fd, 10000, 4, 2, 3);
 	flows_close(&a, &b);
 }
 END_TEST

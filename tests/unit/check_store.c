@@ -45,8 +45,7 @@ START_TEST(late_copy_does_not_clobber)
 	memset(script_at(&pull.memory, page), GUEST, SCRIPT_PAGE);
 	script_send(pull.bulk, frame + first, size - first);
 	script_settle(pull.base);
-	for (size_t i = 0; i < SCRIPT_PAGE; i++)
-		ck_assert_uint_eq(script_at(&pull.memory, page)[i], GUEST);
+	pull_expect_bytes(page, GUEST);
 	pull_expect_filled(0, page);
 	pull_expect_filled(page + 1, LATE - page - 1);
 	ck_assert_uint_eq(pull.statistics->present, LATE);
@@ -78,8 +77,7 @@ START_TEST(late_urgent_copy_does_not_clobber)
 	memset(script_at(&pull.memory, 7), GUEST, SCRIPT_PAGE);
 	script_send(pull.urgent, frame + first, size - first);
 	script_settle(pull.base);
-	for (size_t i = 0; i < SCRIPT_PAGE; i++)
-		ck_assert_uint_eq(script_at(&pull.memory, 7)[i], GUEST);
+	pull_expect_bytes(7, GUEST);
 	ck_assert_uint_eq(pull.declared_count, 0);
 	ck_assert_uint_eq(pull.statistics->duplicate_pages, 1);
 }
@@ -191,8 +189,7 @@ START_TEST(zero_over_half_a_page)
 	pull_expect_declared(0, 1);
 	script_send(pull.bulk, frame + first, sizeof(frame) - first);
 	script_settle(pull.base);
-	for (size_t i = 0; i < SCRIPT_PAGE; i++)
-		ck_assert_uint_eq(script_at(&pull.memory, 0)[i], 0);
+	pull_expect_bytes(0, 0);
 }
 END_TEST
 

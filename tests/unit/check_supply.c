@@ -37,7 +37,7 @@ static struct script_memory here;
 static struct yab_supply *supply;
 static struct yab_security security;
 static struct yab_credentials *server;
-static char folder[64];
+static char folder[SCRIPT_FOLDER_SIZE];
 static const uint8_t route[YAB_WIRE_TOKEN_SIZE] = "route", token[YAB_WIRE_TOKEN_SIZE] = "token";
 static int linked, failed, found, lost, bulk_found, bulk_lost;
 static char reason[512];
@@ -138,7 +138,7 @@ static void teardown(void)
 	event_base_free(base);
 	script_memory_drop(&here);
 	if (folder[0])
-		certificates_remove(folder);
+		script_folder_drop(folder);
 }
 
 static void begin(const struct yab_address *address)
@@ -385,7 +385,7 @@ START_TEST(same_host_elsewhere)
 	const int listener = listen_at(1, "localhost", &address);
 	const int second = listen_at(2, NULL, &other);
 
-	certificates_folder(folder);
+	script_folder_make(folder);
 	certificates_make(folder);
 	if (_i) {
 		certificates_authority_make(&authority, "one");

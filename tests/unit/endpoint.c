@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "script.h"
-
 #define PATIENCE_MS	60000	/* never reached */
 
 struct endpoints endpoints;
@@ -23,8 +21,8 @@ static const struct certificates_wish good_client = {
 void endpoints_setup(void)
 {
 	endpoints.base = script_base();
-	certificates_folder(endpoints.folder);
-	certificates_folder(endpoints.foreign);
+	script_folder_make(endpoints.folder);
+	script_folder_make(endpoints.foreign);
 	certificates_authority_make(&endpoints.authority, "CA");
 	certificates_authority_make(&endpoints.stranger, "another CA");
 	certificates_trust(endpoints.folder, &endpoints.authority);
@@ -38,8 +36,8 @@ void endpoints_teardown(void)
 	event_base_free(endpoints.base);
 	certificates_authority_drop(&endpoints.authority);
 	certificates_authority_drop(&endpoints.stranger);
-	certificates_remove(endpoints.folder);
-	certificates_remove(endpoints.foreign);
+	script_folder_drop(endpoints.folder);
+	script_folder_drop(endpoints.foreign);
 }
 
 static void on_opened(int fd, SSL *ssl, const char *error, void *arg)

@@ -8,13 +8,14 @@
 
 #include "../../daemon/opening.h"
 #include "certificates.h"
+#include "script.h"
 
 /* What a test begins with: a loop, and folders with the certificates of two authorities. */
 struct endpoints {
 	struct event_base *base;
 	struct certificates_authority authority, stranger;
-	char folder[64];	/* of @authority: host1 as client, host2 as server */
-	char foreign[64];	/* of @stranger: none yet */
+	char folder[SCRIPT_FOLDER_SIZE];	/* of @authority: host1's and host2's */
+	char foreign[SCRIPT_FOLDER_SIZE];	/* of @stranger: none yet */
 };
 
 extern struct endpoints endpoints;

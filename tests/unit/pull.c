@@ -171,6 +171,12 @@ void pull_expect_filled(uint64_t page, uint64_t count)
 			      "page %llu", (unsigned long long)page);
 }
 
+void pull_expect_bytes(uint64_t page, uint8_t byte)
+{
+	for (size_t i = 0; i < SCRIPT_PAGE; i++)
+		ck_assert_uint_eq(script_at(&pull.memory, page)[i], byte);
+}
+
 size_t pull_frame(uint8_t *bytes, uint64_t page, uint64_t count)
 {
 	const struct yab_wire_header header = {

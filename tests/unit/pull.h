@@ -68,6 +68,8 @@ void pull_expect_window(uint64_t page);
 /* The declarations since the last call are these pages, in one range. */
 void pull_expect_declared(uint64_t page, uint64_t count);
 void pull_expect_filled(uint64_t page, uint64_t count);
+/* Every byte of @page is @byte. */
+void pull_expect_bytes(uint64_t page, uint8_t byte);
 
 /* The bytes of a PAGES frame, to be sent in pieces. */
 size_t pull_frame(uint8_t *bytes, uint64_t page, uint64_t count);
