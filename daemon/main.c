@@ -17,7 +17,6 @@
 #include "address.h"
 #include "adoption.h"
 #include "api.h"
-#include "caller.h"
 #include "incoming.h"
 #include "listener.h"
 #include "log.h"
@@ -25,7 +24,6 @@
 #include "outgoing.h"
 #include "policy.h"
 #include "reception.h"
-#include "restore.h"
 #include "save.h"
 #include "supervisor.h"
 #include "version.h"
@@ -331,16 +329,8 @@ static void yab_daemon_release(struct yab_daemon *daemon)
 	yab_metrics_free(daemon->metrics);
 	yab_api_free(daemon->api);
 	yab_listener_free(daemon->listener);
-	yab_saves_free(supervisor->saves);
-	yab_restores_free(supervisor->restores);
-	yab_outgoings_free(supervisor->outgoings);
-	yab_incomings_free(supervisor->incomings);
-	yab_callers_free(supervisor);
-	yab_complaints_free(supervisor->complaints);
+	yab_supervisor_close(supervisor);
 	yab_security_forget(&daemon->certificates);
-	yab_jobs_free(supervisor->jobs);
-	yab_vms_free(supervisor->vms);
-	yab_journal_close(supervisor->journal);
 	if (daemon->leave)
 		event_free(daemon->leave);
 	if (daemon->interrupt)
@@ -363,27 +353,15 @@ static int yab_daemon_init(struct yab_daemon *daemon, const struct yab_options *
 	supervisor->policy = options->policy;
 	supervisor->security = options->security;
 	supervisor->security.cache = &daemon->certificates;
-	yab_callers_init(supervisor);
 	supervisor->base = event_base_new();
 	if (!supervisor->base)
 		goto err;
 	supervisor->dns = yab_main_dns(supervisor->base);
-	supervisor->vms = yab_vms_new(supervisor->base, options->run_dir, options->vm_dir);
-	supervisor->jobs = yab_jobs_new();
-	supervisor->complaints = yab_complaints_new(supervisor->base);
-	supervisor->incomings = yab_incomings_new(supervisor->complaints);
-	supervisor->outgoings = yab_outgoings_new();
-	supervisor->restores = yab_restores_new();
-	supervisor->saves = yab_saves_new();
-	if (!supervisor->dns || !supervisor->complaints || !supervisor->vms || !supervisor->jobs ||
-	    !supervisor->incomings || !supervisor->outgoings || !supervisor->restores ||
-	    !supervisor->saves || yab_daemon_signals(daemon) < 0)
+	if (!supervisor->dns || yab_daemon_signals(daemon) < 0)
 		goto err;
-	supervisor->journal = yab_journal_open(supervisor->base, options->state_dir,
-					       supervisor->instance, error, sizeof(error));
-	if (!supervisor->journal)
+	if (yab_supervisor_open(supervisor, options->vm_dir, options->state_dir, error,
+				sizeof(error)) < 0)
 		goto err;
-	yab_vms_set_journal(supervisor->vms, supervisor->journal);
 	/* Before anybody can ask what became of a session, or for a VM. */
 	yab_adopt_all(supervisor);
 	if (address) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the parts of the supervising process share. main.c makes it. */
+/* What the parts of the supervising process share. */
 #ifndef YAB_DAEMON_SUPERVISOR_H
 #define YAB_DAEMON_SUPERVISOR_H
 
@@ -43,5 +43,15 @@ struct yab_supervisor {
 	struct yab_complaints *complaints;
 	gid_t group;		/* may use the socket, too; -1: no group may */
 };
+
+/*
+ * Makes the tables, which are empty, and reads the journal in @state_dir (NULL: there is none);
+ * base, run_dir and the options are there already, and are the caller's. -1: @error says why, and
+ * what was made is for yab_supervisor_close(), too.
+ */
+int yab_supervisor_open(struct yab_supervisor *supervisor, const char *vm_dir,
+			const char *state_dir, char *error, size_t error_size);
+/* Before base and dns are freed. What the journal knows of goes on when it is opened again. */
+void yab_supervisor_close(struct yab_supervisor *supervisor);
 
 #endif /* YAB_DAEMON_SUPERVISOR_H */

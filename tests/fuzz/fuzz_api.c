@@ -17,10 +17,6 @@
 #include <unistd.h>
 
 #include "../../daemon/api.h"
-#include "../../daemon/incoming.h"
-#include "../../daemon/outgoing.h"
-#include "../../daemon/restore.h"
-#include "../../daemon/save.h"
 #include "fuzz.h"
 
 /* All of yabctl, connected to a daemon of ours. */
@@ -101,13 +97,8 @@ static void try_daemon(struct fuzz_input *input)
 	int which = 0;
 
 	supervisor.base = fuzz_base();
-	supervisor.vms = yab_vms_new(supervisor.base, folder, folder);
-	supervisor.jobs = yab_jobs_new();
-	supervisor.incomings = yab_incomings_new(NULL);
-	yab_callers_init(&supervisor);
-	supervisor.outgoings = yab_outgoings_new();
-	supervisor.restores = yab_restores_new();
-	supervisor.saves = yab_saves_new();
+	fuzz_check(!yab_supervisor_open(&supervisor, folder, NULL, error, sizeof(error)), "%s",
+		   error);
 	fuzz_check(yab_vms_add(supervisor.vms, "vm", YAB_VM_GONE, error, sizeof(error)), "%s",
 		   error);
 	supervisor.group = (gid_t)-1;
@@ -137,12 +128,7 @@ static void try_daemon(struct fuzz_input *input)
 	}
 	fuzz_settle(supervisor.base);
 	yab_api_free(api);
-	yab_saves_free(supervisor.saves);
-	yab_restores_free(supervisor.restores);
-	yab_outgoings_free(supervisor.outgoings);
-	yab_incomings_free(supervisor.incomings);
-	yab_jobs_free(supervisor.jobs);
-	yab_vms_free(supervisor.vms);
+	yab_supervisor_close(&supervisor);
 	event_base_free(supervisor.base);
 	for (int i = 0; i < CLIENTS; i++) {
 		if (clients[i] >= 0 && !(i % 2))

@@ -22,8 +22,6 @@
 #include "../../daemon/incoming.h"
 #include "../../daemon/outgoing.h"
 #include "../../daemon/rescue.h"
-#include "../../daemon/restore.h"
-#include "../../daemon/save.h"
 #include "../../daemon/supervisor.h"
 #include "fake.h"
 
@@ -546,18 +544,15 @@ static void begin_outgoing(bool paused)
 
 static void begin(uint8_t how)
 {
+	char error[YAB_WIRE_ERROR_MAX] = "";
+
 	memset(&supervisor, 0, sizeof(supervisor));
 	supervisor.run_dir = fuzz_folder();
 	snprintf(supervisor.instance, sizeof(supervisor.instance), "%s", FAKE_TOKEN_TEXT);
 	supervisor.base = fuzz_base();
-	supervisor.vms = yab_vms_new(supervisor.base, fuzz_folder(), fuzz_folder());
-	supervisor.jobs = yab_jobs_new();
 	supervisor.group = (gid_t)-1;
-	yab_callers_init(&supervisor);
-	supervisor.incomings = yab_incomings_new(NULL);
-	supervisor.outgoings = yab_outgoings_new();
-	supervisor.restores = yab_restores_new();
-	supervisor.saves = yab_saves_new();
+	fuzz_check(!yab_supervisor_open(&supervisor, fuzz_folder(), NULL, error, sizeof(error)),
+		   "%s", error);
 	leaving_vm = how % 2;
 	current = 0;
 	made = 0;
@@ -582,13 +577,7 @@ static void end(void)
 	/* Who still waits for an answer is told that there will be none. */
 	fake_qemu_exit();
 	fuzz_settle(supervisor.base);
-	yab_saves_free(supervisor.saves);
-	yab_restores_free(supervisor.restores);
-	yab_outgoings_free(supervisor.outgoings);
-	yab_incomings_free(supervisor.incomings);
-	yab_callers_free(&supervisor);
-	yab_jobs_free(supervisor.jobs);
-	yab_vms_free(supervisor.vms);
+	yab_supervisor_close(&supervisor);
 	for (int i = 0; i < CALLERS; i++)
 		if (callers[i] >= 0)
 			close(callers[i]);

@@ -7,31 +7,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static const char *const files[] = {
-	"ca-cert.pem", "ca-crl.pem", "server-cert.pem", "server-key.pem", "client-cert.pem",
-	"client-key.pem",
-};
-
-void certificates_folder(char path[64])
-{
-	snprintf(path, 64, "/tmp/yab-certificates.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(path));
-}
-
-void certificates_remove(const char *folder)
-{
-	char path[256];
-
-	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
-		snprintf(path, sizeof(path), "%s/%s", folder, files[i]);
-		unlink(path);
-	}
-	rmdir(folder);
-}
 
 static FILE *open_file(const char *folder, const char *side, const char *what)
 {
@@ -194,4 +171,16 @@ void certificates_make(const char *folder)
 	certificates_issue(folder, &authority, &server);
 	certificates_issue(folder, &authority, &client);
 	certificates_authority_drop(&authority);
+}
+
+struct yab_credentials *certificates_load(const char *folder, enum yab_credentials_side side,
+					  json_t *peers)
+{
+	struct yab_credentials *credentials;
+	char error[512];
+
+	credentials = yab_credentials_load(folder, side, peers, error, sizeof(error));
+	json_decref(peers);
+	ck_assert_msg(credentials, "%s", error);
+	return credentials;
 }

@@ -3,7 +3,10 @@
 #ifndef YAB_TEST_CERTIFICATES_H
 #define YAB_TEST_CERTIFICATES_H
 
+#include <jansson.h>
 #include <openssl/x509.h>
+
+#include "../../daemon/credentials.h"
 
 #define CERTIFICATES_HOUR	3600L
 
@@ -20,10 +23,6 @@ struct certificates_wish {
 	long from, until;	/* seconds from now; both 0: good */
 };
 
-/* A folder of its own, as the tests' working folder goes. */
-void certificates_folder(char path[64]);
-void certificates_remove(const char *folder);
-
 void certificates_authority_make(struct certificates_authority *authority, const char *name);
 void certificates_authority_drop(struct certificates_authority *authority);
 /* Writes ca-cert.pem. */
@@ -36,5 +35,9 @@ void certificates_revoke(const char *folder, const struct certificates_authority
 			 const char *side);
 /* All that two hosts need: host2 (also localhost, 127.0.0.1, ::1), and host1 as client. */
 void certificates_make(const char *folder);
+
+/* Which must be good. Drops @peers (may be NULL), those that may connect. */
+struct yab_credentials *certificates_load(const char *folder, enum yab_credentials_side side,
+					  json_t *peers);
 
 #endif /* YAB_TEST_CERTIFICATES_H */

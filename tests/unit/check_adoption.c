@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Processes of a supervisor before, and what becomes of what it has left. */
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,9 +16,8 @@
 #include "../../daemon/memory.h"
 #include "../../daemon/outgoing.h"
 #include "../../daemon/region.h"
-#include "../../daemon/restore.h"
-#include "../../daemon/save.h"
 #include "script.h"
+#include "supervisor.h"
 
 #define TOKEN	"00112233445566778899aabbccddeeff"
 #define ROUTE	"ffeeddccbbaa99887766554433221100"
@@ -231,56 +229,18 @@ START_TEST(decide)
 END_TEST
 
 static struct yab_supervisor supervisor;
-static char folder[64], error[512];
-
-static void supervisor_start(void)
-{
-	supervisor.base = event_base_new();
-	supervisor.vms = yab_vms_new(supervisor.base, folder, folder);
-	supervisor.jobs = yab_jobs_new();
-	supervisor.incomings = yab_incomings_new(NULL);
-	supervisor.outgoings = yab_outgoings_new();
-	supervisor.restores = yab_restores_new();
-	supervisor.saves = yab_saves_new();
-	supervisor.journal = yab_journal_open(supervisor.base, folder, supervisor.instance, error,
-					      sizeof(error));
-	ck_assert_msg(supervisor.journal, "%s", error);
-	yab_vms_set_journal(supervisor.vms, supervisor.journal);
-}
-
-static void supervisor_end(void)
-{
-	yab_saves_free(supervisor.saves);
-	yab_restores_free(supervisor.restores);
-	yab_outgoings_free(supervisor.outgoings);
-	yab_incomings_free(supervisor.incomings);
-	yab_jobs_free(supervisor.jobs);
-	yab_vms_free(supervisor.vms);
-	yab_journal_close(supervisor.journal);
-	event_base_free(supervisor.base);
-}
+static char folder[SCRIPT_FOLDER_SIZE], error[512];
 
 static void set_up(void)
 {
-	snprintf(folder, sizeof(folder), "/tmp/yab_adoption.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(folder));
-	supervisor_start();
+	script_folder_make(folder);
+	supervisor_begin(&supervisor, folder, folder);
 }
 
 static void tear_down(void)
 {
-	char path[400];
-	struct dirent *entry;
-	DIR *all;
-
-	supervisor_end();
-	all = opendir(folder);
-	while ((entry = readdir(all))) {
-		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-		unlink(path);
-	}
-	closedir(all);
-	ck_assert_int_eq(rmdir(folder), 0);
+	supervisor_end(&supervisor);
+	script_folder_drop(folder);
 }
 
 /* A record with a QEMU whose number is ours now, and a worker of which that is so, too. */
@@ -317,8 +277,8 @@ static unsigned int records(void)
 	struct yab_record *list;
 	size_t count;
 
-	supervisor_end();
-	supervisor_start();
+	supervisor_end(&supervisor);
+	supervisor_begin(&supervisor, folder, folder);
 	list = yab_journal_list(supervisor.journal, &count);
 	free(list);
 	return (unsigned int)count;
@@ -374,7 +334,7 @@ START_TEST(ended_meanwhile)
 	just_ended = true;
 	yab_adopt_all(&supervisor);
 	while (yab_vms_find(supervisor.vms, "vm1"))
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		supervisor_turn(&supervisor);
 	just_ended = false;
 	incoming = yab_incomings_find(supervisor.incomings, TOKEN);
 	ck_assert_int_eq(!incoming, !gone[_i].ours);
@@ -444,7 +404,7 @@ START_TEST(plain_vm)
 	yab_adopt_all(&supervisor);
 	close(hold);
 	while (yab_vms_find(supervisor.vms, "vm1"))
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		supervisor_turn(&supervisor);
 	ck_assert_uint_eq(records(), 0);
 	waitpid(pid, NULL, 0);
 }

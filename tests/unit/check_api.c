@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The local socket: who may use it, and those who do not read what they are told. */
-#include <event2/dns.h>
 #include <grp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -12,11 +10,8 @@
 #include <unistd.h>
 
 #include "../../daemon/api.h"
-#include "../../daemon/incoming.h"
-#include "../../daemon/outgoing.h"
-#include "../../daemon/restore.h"
-#include "../../daemon/save.h"
 #include "script.h"
+#include "supervisor.h"
 
 #define STRANGER	65534
 #define SAVE	"{\"command\": \"save\", \"vm\": \"nosuch\", \"image\": \"/a\", \"state\": \"/b\"}\n"
@@ -25,26 +20,17 @@
 
 static struct yab_supervisor supervisor;
 static struct yab_api *api;
-static char folder[64];
+static char folder[SCRIPT_FOLDER_SIZE];
 static struct sockaddr_un address;
 
 static void open_api(gid_t group)
 {
 	char error[256];
 
-	snprintf(folder, sizeof(folder), "/tmp/check_api.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(folder));
+	script_folder_make(folder);
 	ck_assert_int_eq(chmod(folder, 0711), 0);
-	memset(&supervisor, 0, sizeof(supervisor));
-	supervisor.base = script_base();
-	supervisor.run_dir = folder;
+	supervisor_begin(&supervisor, folder, NULL);
 	supervisor.group = group;
-	supervisor.vms = yab_vms_new(supervisor.base, folder, folder);
-	supervisor.jobs = yab_jobs_new();
-	supervisor.incomings = yab_incomings_new(NULL);
-	supervisor.outgoings = yab_outgoings_new();
-	supervisor.restores = yab_restores_new();
-	supervisor.saves = yab_saves_new();
 	api = yab_api_new(&supervisor, error, sizeof(error));
 	ck_assert_msg(api, "%s", error);
 	address.sun_family = AF_UNIX;
@@ -54,13 +40,8 @@ static void open_api(gid_t group)
 static void close_api(void)
 {
 	yab_api_free(api);
-	yab_saves_free(supervisor.saves);
-	yab_restores_free(supervisor.restores);
-	yab_outgoings_free(supervisor.outgoings);
-	yab_incomings_free(supervisor.incomings);
-	yab_jobs_free(supervisor.jobs);
-	yab_vms_free(supervisor.vms);
-	event_base_free(supervisor.base);
+	supervisor_end(&supervisor);
+	/* Nothing is left in it. */
 	ck_assert_int_eq(rmdir(folder), 0);
 }
 

@@ -8,11 +8,11 @@
 #include <unistd.h>
 
 #include "../../daemon/caller.h"
-#include "../../daemon/complaint.h"
-#include "../../daemon/incoming.h"
 #include "script.h"
+#include "supervisor.h"
 
 static struct yab_supervisor supervisor;
+static char folder[SCRIPT_FOLDER_SIZE];
 /* Of jansson: how many there were, and from which on there is no memory; 0: always some. */
 static unsigned int allocations, last;
 
@@ -24,20 +24,15 @@ static void *counted_malloc(size_t size)
 
 static void setup(void)
 {
-	memset(&supervisor, 0, sizeof(supervisor));
-	supervisor.base = script_base();
+	script_folder_make(folder);
+	supervisor_begin(&supervisor, folder, folder);
 	snprintf(supervisor.instance, sizeof(supervisor.instance), "%032d", 1);
-	yab_callers_init(&supervisor);
-	supervisor.complaints = yab_complaints_new(supervisor.base);
-	supervisor.incomings = yab_incomings_new(supervisor.complaints);
 }
 
 static void teardown(void)
 {
-	yab_incomings_free(supervisor.incomings);
-	yab_callers_free(&supervisor);
-	yab_complaints_free(supervisor.complaints);
-	event_base_free(supervisor.base);
+	supervisor_end(&supervisor);
+	script_folder_drop(folder);
 }
 
 /* A connection that is open. */
@@ -138,14 +133,10 @@ START_TEST(not_taken_up)
 		.route = "30313233343536373839616263646566",
 		.instance = "30313233343536373839616263646566",
 	};
-	char folder[] = "/tmp/check_caller.XXXXXX", path[64], text[512];
 	struct yab_wire_header header;
+	char text[512];
 	int fd;
 
-	ck_assert_ptr_nonnull(mkdtemp(folder));
-	supervisor.journal = yab_journal_open(supervisor.base, folder, supervisor.instance, text,
-					      sizeof(text));
-	ck_assert_msg(supervisor.journal, "%s", text);
 	ck_assert(!yab_journal_promise_migration(supervisor.journal, "vm1", SCRIPT_PAGE, &migration,
 						 text, sizeof(text)));
 	fd = connect_source();
@@ -161,12 +152,6 @@ START_TEST(not_taken_up)
 	ck_assert_msg(strstr(text, "restarted"), "%s", text);
 	close(fd);
 	script_settle(supervisor.base);
-	yab_journal_close(supervisor.journal);
-	snprintf(path, sizeof(path), "%s/vm1.json", folder);
-	ck_assert(!unlink(path));
-	snprintf(path, sizeof(path), "%s/instance", folder);
-	ck_assert(!unlink(path));
-	ck_assert(!rmdir(folder));
 }
 END_TEST
 

@@ -3,7 +3,6 @@
  * The destination's commit: QEMU is told to run, and its monitor or QEMU itself ends. QEMU is a
  * process that does nothing and a monitor that is played line by line.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,10 +15,9 @@
 
 #include "../../daemon/adoption.h"
 #include "../../daemon/incoming_state.h"
-#include "../../daemon/outgoing.h"
 #include "../../daemon/rescue.h"
-#include "../../daemon/save.h"
 #include "script.h"
+#include "supervisor.h"
 
 #define TOKEN	"00112233445566778899aabbccddeeff"
 #define ROUTE	"ffeeddccbbaa99887766554433221100"
@@ -29,7 +27,7 @@
 static struct yab_supervisor supervisor;
 static struct yab_incoming *incoming;
 static struct yab_record record;
-static char folder[64], error[512];
+static char folder[SCRIPT_FOLDER_SIZE], error[512];
 static int listener, monitor, hold;
 static pid_t qemu;
 static int attach_errno;
@@ -80,19 +78,8 @@ int __wrap_yab_region_fail(const char *name, char *text, size_t text_size)
 
 static void set_up(void)
 {
-	snprintf(folder, sizeof(folder), "/tmp/yab_commit.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(folder));
-	memset(&supervisor, 0, sizeof(supervisor));
-	supervisor.base = event_base_new();
-	supervisor.vms = yab_vms_new(supervisor.base, folder, folder);
-	supervisor.jobs = yab_jobs_new();
-	supervisor.incomings = yab_incomings_new(NULL);
-	supervisor.outgoings = yab_outgoings_new();
-	supervisor.saves = yab_saves_new();
-	supervisor.journal = yab_journal_open(supervisor.base, folder, supervisor.instance, error,
-					      sizeof(error));
-	ck_assert_msg(supervisor.journal, "%s", error);
-	yab_vms_set_journal(supervisor.vms, supervisor.journal);
+	script_folder_make(folder);
+	supervisor_begin(&supervisor, folder, folder);
 	attach_errno = ENODEV;
 	record = (struct yab_record){
 		.vm = "vm1",
@@ -106,34 +93,13 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-	char path[400];
-	struct dirent *entry;
-	DIR *all;
-
-	yab_saves_free(supervisor.saves);
-	yab_outgoings_free(supervisor.outgoings);
-	yab_incomings_free(supervisor.incomings);
-	yab_jobs_free(supervisor.jobs);
-	yab_vms_free(supervisor.vms);
-	yab_journal_close(supervisor.journal);
-	event_base_free(supervisor.base);
 	close(listener);
 	close(hold);
 	if (monitor >= 0)
 		close(monitor);
 	waitpid(qemu, NULL, 0);
-	all = opendir(folder);
-	while ((entry = readdir(all))) {
-		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-		unlink(path);
-	}
-	closedir(all);
-	ck_assert_int_eq(rmdir(folder), 0);
-}
-
-static void turn(void)
-{
-	ck_assert_int_ge(event_base_loop(supervisor.base, EVLOOP_ONCE), 0);
+	supervisor_end(&supervisor);
+	script_folder_drop(folder);
 }
 
 static void say(const char *line)
@@ -156,7 +122,7 @@ static int until_asked(const char *command)
 		if (n > 0)
 			size += (size_t)n;
 		else
-			turn();
+			supervisor_turn(&supervisor);
 	}
 	json = json_loadb(line, size, 0, NULL);
 	ck_assert_ptr_nonnull(json);
@@ -181,7 +147,7 @@ static void until_connected(void)
 	if (monitor >= 0)
 		close(monitor);
 	do {
-		turn();
+		supervisor_turn(&supervisor);
 		monitor = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	} while (monitor < 0);
 	say("{\"QMP\": {}}\r\n");
@@ -201,17 +167,6 @@ static enum yab_record_state recorded(void)
 			state = records[i].migration.state;
 	free(records);
 	return state;
-}
-
-static const char *said_of_job(const char *member)
-{
-	static char text[512];
-	json_t *json = yab_job_json(yab_jobs_find(supervisor.jobs, "vm1"));
-	const char *value = json_string_value(json_object_get(json, member));
-
-	snprintf(text, sizeof(text), "%s", value ? value : "");
-	json_decref(json);
-	return text;
 }
 
 /* Everything is loaded, and QEMU is told to run. */
@@ -236,7 +191,7 @@ static int until_told(void)
 	ck_assert(!yab_incoming_promise(incoming, YAB_RECORD_ARRIVING, error, sizeof(error)));
 	until_connected();
 	while (!yab_vm_qmp(vm))
-		turn();
+		supervisor_turn(&supervisor);
 	yab_incoming_finish(incoming, cookie);
 	json_decref(cookie);
 	ck_assert_int_eq(recorded(), YAB_RECORD_COMMITTED);
@@ -248,10 +203,10 @@ static void expect_running(void)
 	struct yab_vm *vm = yab_vms_find(supervisor.vms, "vm1");
 
 	while (incoming->step != YAB_INCOMING_PULLING)
-		turn();
+		supervisor_turn(&supervisor);
 	ck_assert_int_eq(vm->state, YAB_VM_RUNNING);
 	ck_assert_int_eq(recorded(), YAB_RECORD_ARRIVED);
-	ck_assert_str_eq(said_of_job("warning"), "");
+	ck_assert_str_eq(supervisor_job_says(&supervisor, "warning"), "");
 	ck_assert_int_eq(waitpid(qemu, NULL, WNOHANG), 0);
 }
 
@@ -270,10 +225,11 @@ START_TEST(monitor_lost)
 	until_told();
 	lose_monitor(_i);
 	while (incoming->step == YAB_INCOMING_COMMITTING)
-		turn();
+		supervisor_turn(&supervisor);
 	ck_assert_int_eq(incoming->step, YAB_INCOMING_ADOPTING);
 	ck_assert(yab_incoming_is_committed(incoming));
-	ck_assert(strstr(said_of_job("warning"), "whether it runs is not known"));
+	ck_assert(strstr(supervisor_job_says(&supervisor, "warning"),
+			 "whether it runs is not known"));
 	ck_assert_int_eq(recorded(), YAB_RECORD_COMMITTED);
 	until_connected();
 	answer(until_asked("cont"), "\"return\": {}");
@@ -287,13 +243,13 @@ START_TEST(monitor_lost_then_qemu)
 	until_told();
 	lose_monitor(_i);
 	while (incoming->step == YAB_INCOMING_COMMITTING)
-		turn();
+		supervisor_turn(&supervisor);
 	kill(qemu, SIGKILL);
 	while (incoming->step == YAB_INCOMING_ADOPTING)
-		turn();
+		supervisor_turn(&supervisor);
 	ck_assert_int_eq(incoming->step, YAB_INCOMING_GONE);
 	ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
-	ck_assert_str_eq(said_of_job("state"), "failed");
+	ck_assert_str_eq(supervisor_job_says(&supervisor, "state"), "failed");
 	/* The source will be told, and the VM may come again. */
 	ck_assert_int_eq(recorded(), YAB_RECORD_GONE);
 	memcpy(record.migration.token, OTHER, sizeof(OTHER));
@@ -326,7 +282,7 @@ START_TEST(forgotten_while_told)
 	close(monitor);
 	monitor = -1;
 	while (yab_vms_find(supervisor.vms, "vm1"))
-		turn();
+		supervisor_turn(&supervisor);
 }
 END_TEST
 
@@ -368,13 +324,13 @@ START_TEST(qemu_gone)
 	close(monitor);
 	monitor = -1;
 	while (yab_vms_find(supervisor.vms, "vm1"))
-		turn();
+		supervisor_turn(&supervisor);
 	if (_i) {
 		ck_assert_ptr_eq(yab_incomings_find(supervisor.incomings, TOKEN), incoming);
 		/* With QEMU its region goes. */
 		attach_errno = ENOENT;
 		while (incoming->step != YAB_INCOMING_GONE)
-			turn();
+			supervisor_turn(&supervisor);
 	} else {
 		ck_assert_ptr_null(yab_incomings_find(supervisor.incomings, TOKEN));
 		ck_assert_int_eq(recorded(), YAB_RECORD_NONE);
@@ -393,7 +349,7 @@ START_TEST(refused)
 	close(monitor);
 	monitor = -1;
 	while (yab_vms_find(supervisor.vms, "vm1"))
-		turn();
+		supervisor_turn(&supervisor);
 	ck_assert_ptr_null(yab_incomings_find(supervisor.incomings, TOKEN));
 	ck_assert_int_eq(recorded(), YAB_RECORD_NONE);
 }
@@ -416,10 +372,11 @@ START_TEST(adopted)
 	vm = yab_vms_find(supervisor.vms, "vm1");
 	until_connected();
 	answer(until_asked("cont"), "\"error\": {\"desc\": \"the image is locked\"}");
-	while (incoming->step != YAB_INCOMING_ADOPTING || !said_of_job("warning")[0])
-		turn();
+	while (incoming->step != YAB_INCOMING_ADOPTING ||
+	       !supervisor_job_says(&supervisor, "warning")[0])
+		supervisor_turn(&supervisor);
 	ck_assert_int_eq(vm->state, YAB_VM_INCOMING);
-	ck_assert(strstr(said_of_job("warning"), "the image is locked"));
+	ck_assert(strstr(supervisor_job_says(&supervisor, "warning"), "the image is locked"));
 	ck_assert_int_eq(recorded(), YAB_RECORD_COMMITTED);
 	ck_assert(evtimer_pending(incoming->deadline, NULL));
 	/* When its time has come. */
@@ -436,13 +393,13 @@ START_TEST(region_gone)
 
 	attach_errno = ENOENT;
 	while (!yab_demand_is_over(incoming->demand))
-		turn();
+		supervisor_turn(&supervisor);
 	ck_assert_int_eq(incoming->step, YAB_INCOMING_COMMITTING);
 	answer(id, "\"return\": {}");
 	while (incoming->step == YAB_INCOMING_COMMITTING)
-		turn();
+		supervisor_turn(&supervisor);
 	ck_assert_int_eq(incoming->step, YAB_INCOMING_GONE);
-	ck_assert_str_eq(said_of_job("state"), "failed");
+	ck_assert_str_eq(supervisor_job_says(&supervisor, "state"), "failed");
 	ck_assert_int_eq(recorded(), YAB_RECORD_GONE);
 }
 END_TEST
@@ -453,7 +410,7 @@ START_TEST(region_gone_later)
 	lose_monitor(0);
 	attach_errno = ENOENT;
 	while (incoming->step != YAB_INCOMING_GONE)
-		turn();
+		supervisor_turn(&supervisor);
 	ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
 	ck_assert_int_eq(recorded(), YAB_RECORD_GONE);
 }

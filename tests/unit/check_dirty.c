@@ -343,19 +343,12 @@ END_TEST
 #define SOFT	(1ULL << 55)
 #define PRESENT	(1ULL << 63)
 
-static char folder[64];
+static char folder[SCRIPT_FOLDER_SIZE];
 static struct script_memory memory;
 
 static void write_file(const char *name, const char *text)
 {
-	char path[128];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	file = fopen(path, "w");
-	ck_assert_ptr_nonnull(file);
-	ck_assert_int_ge(fputs(text, file), 0);
-	ck_assert_int_eq(fclose(file), 0);
+	script_file_write(script_path(folder, name), text, strlen(text));
 }
 
 /* Of the memory file; @shift makes another inode of it. */
@@ -387,8 +380,7 @@ static void set_up_folder(void)
 	char maps[2048] = "00400000-00401000 r-xp 00000000 08:01 12   /usr/bin/qemu\nnonsense\n\n";
 	size_t n = strlen(maps);
 
-	snprintf(folder, sizeof(folder), "/tmp/check_dirty.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(folder));
+	script_folder_make(folder);
 	script_memory_make(&memory, 256);
 	n += (size_t)print_line(maps + n, sizeof(maps) - n, 0x100000, 64, "rw-s", 128, 0);
 	/* Another file, a private mapping, one that cannot be written, one behind the end. */
@@ -406,20 +398,9 @@ static void set_up_folder(void)
 	ck_assert_uint_lt(n, sizeof(maps) - 1);
 }
 
-static void remove_file(const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	unlink(path);
-}
-
 static void tear_down_folder(void)
 {
-	remove_file("maps");
-	remove_file("clear_refs");
-	remove_file("pagemap");
-	ck_assert_int_eq(rmdir(folder), 0);
+	script_folder_drop(folder);
 	script_memory_drop(&memory);
 }
 
@@ -481,7 +462,7 @@ START_TEST(soft_dirty_is_not_to_be_had)
 	char error[256] = "", path[128];
 
 	if (_i < 3) {
-		remove_file(files[_i]);
+		ck_assert_int_eq(unlink(script_path(folder, files[_i])), 0);
 		ck_assert_ptr_null(new_soft(error));
 		snprintf(path, sizeof(path), "%s/%s: No such file or directory", folder,
 			 files[_i]);

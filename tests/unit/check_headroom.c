@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* How much memory can be had, from files as proc and control groups have them. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -12,20 +11,16 @@
 #define HOST	"MemTotal:  8388608 kB\nMemAvailable:    2048 kB\nSwapTotal: 4096 kB\n" \
 		"SwapFree:        1024 kB\nSwapCached: 77 kB\n"
 
-static char root[64];
+static char root[SCRIPT_FOLDER_SIZE];
 
 static void make_root(void)
 {
-	snprintf(root, sizeof(root), "/tmp/check_headroom.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(root));
+	script_folder_make(root);
 }
 
 static void remove_root(void)
 {
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf '%s'", root);
-	ck_assert_int_eq(system(command), 0);
+	script_folder_drop(root);
 }
 
 /* The file @name below the root, and the folders above it. */

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Records and their files: what is written is read, what is not whole is not believed. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -19,7 +18,7 @@
 #define ROUTE	"ffeeddccbbaa99887766554433221100"
 #define OTHER	"0123456789abcdef0123456789abcdef"
 
-static char folder[64];
+static char folder[SCRIPT_FOLDER_SIZE];
 static struct event_base *base;
 static struct yab_journal *journal;
 static char instance[YAB_TOKEN_TEXT_SIZE];
@@ -225,8 +224,7 @@ END_TEST
 
 static void set_up(void)
 {
-	snprintf(folder, sizeof(folder), "/tmp/yab_journal.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(folder));
+	script_folder_make(folder);
 	base = event_base_new();
 	journal = yab_journal_open(base, folder, instance, error, sizeof(error));
 	ck_assert_msg(journal, "%s", error);
@@ -234,19 +232,9 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-	char path[400];
-	struct dirent *entry;
-	DIR *all;
-
 	yab_journal_close(journal);
 	event_base_free(base);
-	all = opendir(folder);
-	while ((entry = readdir(all))) {
-		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-		unlink(path);
-	}
-	closedir(all);
-	ck_assert_int_eq(rmdir(folder), 0);
+	script_folder_drop(folder);
 }
 
 /* As after a kill -9: what is on the disk counts. The instance of before in @was. */
@@ -260,22 +248,12 @@ static void start_again(char was[YAB_TOKEN_TEXT_SIZE])
 
 static bool is_there(const char *file)
 {
-	char path[200];
-
-	snprintf(path, sizeof(path), "%s/%s", folder, file);
-	return !access(path, F_OK);
+	return !access(script_path(folder, file), F_OK);
 }
 
 static void put(const char *file, const char *text)
 {
-	char path[200];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", folder, file);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
+	script_file_write(script_path(folder, file), text, strlen(text));
 }
 
 /* The only record; all zero if there is none. */

@@ -4,22 +4,18 @@
  * calls are played word for word; there is no QEMU any more, and so no pages.
  */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
-#include <event2/dns.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "../../daemon/adoption.h"
-#include "../../daemon/incoming.h"
 #include "../../daemon/outgoing_state.h"
 #include "../../daemon/rescue.h"
-#include "../../daemon/save.h"
 #include "script.h"
+#include "supervisor.h"
 
 #define TOKEN	"00112233445566778899aabbccddeeff"
 #define ROUTE	"ffeeddccbbaa99887766554433221100"
@@ -34,7 +30,7 @@ struct host {
 
 static struct yab_supervisor supervisor;
 static struct host here, there;
-static char folder[64], error[512];
+static char folder[SCRIPT_FOLDER_SIZE], error[512];
 
 static void open_host(struct host *host)
 {
@@ -61,55 +57,18 @@ static void close_host(struct host *host)
 
 static void set_up(void)
 {
-	snprintf(folder, sizeof(folder), "/tmp/yab_rescue.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(folder));
-	memset(&supervisor, 0, sizeof(supervisor));
-	supervisor.base = event_base_new();
-	supervisor.dns = evdns_base_new(supervisor.base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-	supervisor.security.plain = true;
-	supervisor.vms = yab_vms_new(supervisor.base, folder, folder);
-	supervisor.jobs = yab_jobs_new();
-	supervisor.incomings = yab_incomings_new(NULL);
-	supervisor.outgoings = yab_outgoings_new();
-	supervisor.saves = yab_saves_new();
-	supervisor.journal = yab_journal_open(supervisor.base, folder, supervisor.instance, error,
-					      sizeof(error));
-	ck_assert_msg(supervisor.journal, "%s", error);
-	yab_vms_set_journal(supervisor.vms, supervisor.journal);
+	script_folder_make(folder);
+	supervisor_begin(&supervisor, folder, folder);
 	open_host(&here);
 	open_host(&there);
 }
 
 static void tear_down(void)
 {
-	char path[400];
-	struct dirent *entry;
-	DIR *all;
-
-	yab_saves_free(supervisor.saves);
-	yab_outgoings_free(supervisor.outgoings);
-	yab_incomings_free(supervisor.incomings);
-	yab_jobs_free(supervisor.jobs);
-	yab_vms_free(supervisor.vms);
-	yab_journal_close(supervisor.journal);
-	evdns_base_free(supervisor.dns, 0);
-	/* Connections that are about to end do so. */
 	close_host(&here);
 	close_host(&there);
-	event_base_loop(supervisor.base, EVLOOP_NONBLOCK);
-	event_base_free(supervisor.base);
-	all = opendir(folder);
-	while ((entry = readdir(all))) {
-		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-		unlink(path);
-	}
-	closedir(all);
-	ck_assert_int_eq(rmdir(folder), 0);
-}
-
-static void turn(void)
-{
-	ck_assert_int_ge(event_base_loop(supervisor.base, EVLOOP_ONCE), 0);
+	supervisor_end(&supervisor);
+	script_folder_drop(folder);
 }
 
 static void until_received(int fd, void *bytes, size_t size)
@@ -123,7 +82,7 @@ static void until_received(int fd, void *bytes, size_t size)
 		if (n > 0)
 			done += (size_t)n;
 		else
-			turn();
+			supervisor_turn(&supervisor);
 	}
 }
 
@@ -150,7 +109,7 @@ static void until_asked(struct host *host)
 	if (host->fd >= 0)
 		close(host->fd);
 	do {
-		turn();
+		supervisor_turn(&supervisor);
 		host->fd = accept4(host->listener, NULL, NULL, SOCK_CLOEXEC);
 	} while (host->fd < 0);
 	until_greeted(host);
@@ -176,17 +135,6 @@ static void answer(struct host *host, const char *state)
 	script_send(host->fd, text, strlen(text));
 }
 
-static const char *said_of_job(const char *member)
-{
-	static char text[512];
-	json_t *json = yab_job_json(yab_jobs_find(supervisor.jobs, "vm1"));
-	const char *value = json_string_value(json_object_get(json, member));
-
-	snprintf(text, sizeof(text), "%s", value ? value : "");
-	json_decref(json);
-	return text;
-}
-
 /* As a supervisor finds it that has lost QEMU and memory: asked for at @here. */
 static struct yab_outgoing *adopt(enum yab_record_state state)
 {
@@ -210,7 +158,7 @@ static struct yab_outgoing *adopt_connected(void)
 
 	answer(&here, "committed");
 	while (yab_outage_is_lost(&outgoing->outage, YAB_OUTAGE_CONTROL))
-		turn();
+		supervisor_turn(&supervisor);
 	return outgoing;
 }
 
@@ -225,8 +173,8 @@ static void resume_via(const char *name)
 
 static void expect_unharmed(const struct yab_outgoing *outgoing)
 {
-	ck_assert(strstr(said_of_job("warning"), "stay as they are"));
-	ck_assert_str_eq(said_of_job("via"), "");
+	ck_assert(strstr(supervisor_job_says(&supervisor, "warning"), "stay as they are"));
+	ck_assert_str_eq(supervisor_job_says(&supervisor, "via"), "");
 	ck_assert_int_eq(outgoing->state, YAB_OUTGOING_PULLING);
 	ck_assert_ptr_null(outgoing->detour);
 	ck_assert(!yab_outage_is_lost(&outgoing->outage, YAB_OUTAGE_CONTROL));
@@ -242,8 +190,8 @@ START_TEST(another_host)
 	until_asked(&there);
 	script_expect_silence(here.fd);
 	answer(&there, "restarted");
-	while (!said_of_job("warning")[0])
-		turn();
+	while (!supervisor_job_says(&supervisor, "warning")[0])
+		supervisor_turn(&supervisor);
 	expect_unharmed(outgoing);
 }
 END_TEST
@@ -254,8 +202,8 @@ START_TEST(nobody)
 
 	close(there.listener);
 	resume_via(there.name);
-	while (!said_of_job("warning")[0])
-		turn();
+	while (!supervisor_job_says(&supervisor, "warning")[0])
+		supervisor_turn(&supervisor);
 	expect_unharmed(outgoing);
 	there.listener = -1;
 }
@@ -270,9 +218,9 @@ START_TEST(same_host)
 	until_asked(&there);
 	answer(&there, "committed");
 	while (recv(here.fd, &byte, 1, MSG_DONTWAIT) != 0)
-		turn();
-	ck_assert_str_eq(said_of_job("via"), there.name);
-	ck_assert_str_eq(said_of_job("warning"), "");
+		supervisor_turn(&supervisor);
+	ck_assert_str_eq(supervisor_job_says(&supervisor, "via"), there.name);
+	ck_assert_str_eq(supervisor_job_says(&supervisor, "warning"), "");
 	ck_assert_int_eq(outgoing->state, YAB_OUTGOING_PULLING);
 	/* From now on it is looked for there. */
 	close(there.fd);
@@ -289,8 +237,8 @@ START_TEST(not_committed)
 	until_asked(&there);
 	answer(&there, "unknown");
 	while (LIST_FIRST(&supervisor.outgoings->all))
-		turn();
-	ck_assert_str_eq(said_of_job("state"), "failed");
+		supervisor_turn(&supervisor);
+	ck_assert_str_eq(supervisor_job_says(&supervisor, "state"), "failed");
 }
 END_TEST
 

@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE 1
 #include <errno.h>
-#include <event2/dns.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,15 +26,15 @@
 #include "../../daemon/worker.h"
 #include "machine.h"
 #include "script.h"
+#include "supervisor.h"
 
 #define PAGES		4096
 #define SEED		7
 /* Of this variable workers know it. */
 #define PRESENT_FILE	"CHECK_RESTORE_PRESENT"	/* a byte a page, as the kernel's bit */
 
-static char folder[64];
+static char folder[SCRIPT_FOLDER_SIZE];
 static struct yab_supervisor supervisor;
-static struct yab_security security;
 static int present = -1;		/* PRESENT_FILE */
 static int kernel = -1, memory = -1;	/* of the region */
 static int told;
@@ -121,62 +120,17 @@ int __wrap_yab_region_present(int pager_fd, uint64_t page, uint64_t count, uint6
 
 static const char *path(const char *name)
 {
-	static char paths[4][128];
-	static unsigned int next;
-	char *text = paths[next++ % 4];
-
-	snprintf(text, sizeof(paths[0]), "%s/%s", folder, name);
-	return text;
+	return script_path(folder, name);
 }
 
 static void begin_supervisor(void)
 {
-	char error[512];
-
-	memset(&supervisor, 0, sizeof(supervisor));
-	security = (struct yab_security){ .plain = true };
-	supervisor.base = script_base();
-	supervisor.dns = evdns_base_new(supervisor.base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-	supervisor.security = security;
-	supervisor.run_dir = folder;
-	yab_callers_init(&supervisor);
-	supervisor.complaints = yab_complaints_new(supervisor.base);
-	supervisor.vms = yab_vms_new(supervisor.base, folder, folder);
-	supervisor.jobs = yab_jobs_new();
-	supervisor.incomings = yab_incomings_new(supervisor.complaints);
-	supervisor.outgoings = yab_outgoings_new();
-	supervisor.restores = yab_restores_new();
-	supervisor.saves = yab_saves_new();
-	supervisor.journal = yab_journal_open(supervisor.base, path("state"), supervisor.instance,
-					      error, sizeof(error));
-	ck_assert_msg(supervisor.journal, "%s", error);
-	yab_vms_set_journal(supervisor.vms, supervisor.journal);
-}
-
-static void end_supervisor(void)
-{
-	yab_saves_free(supervisor.saves);
-	yab_restores_free(supervisor.restores);
-	yab_outgoings_free(supervisor.outgoings);
-	yab_incomings_free(supervisor.incomings);
-	yab_callers_free(&supervisor);
-	yab_complaints_free(supervisor.complaints);
-	yab_jobs_free(supervisor.jobs);
-	yab_vms_free(supervisor.vms);
-	yab_journal_close(supervisor.journal);
-	evdns_base_free(supervisor.dns, 0);
-	/* What lingers, and workers that are disowned, have an end. */
-	event_base_dispatch(supervisor.base);
-	event_base_free(supervisor.base);
+	supervisor_begin(&supervisor, folder, path("state"));
 }
 
 static void write_file(const char *name, const void *bytes, size_t size)
 {
-	const int fd = open(path(name), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(write(fd, bytes, size), (ssize_t)size);
-	close(fd);
+	script_file_write(path(name), bytes, size);
 }
 
 /* Every third page of the image is a hole. */
@@ -201,8 +155,7 @@ static void setup(void)
 	char text[512];
 	int length;
 
-	snprintf(folder, sizeof(folder), "/tmp/check_restore.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(folder));
+	script_folder_make(folder);
 	ck_assert_int_eq(mkdir(path("state"), 0700), 0);
 	length = snprintf(text, sizeof(text),
 			  "{\"name\": \"vm1\", \"memory\": \"%dK\", \"qemu\": [\"/proc/self/exe\", \"--qemu\", \"${monitor}\", \"${memory}\", \"${incoming}\"]}",
@@ -230,15 +183,15 @@ static void on_destroyed(const char *error, void *arg)
 static void teardown(void)
 {
 	struct yab_vm *vm = yab_vms_find(supervisor.vms, "vm1");
-	char error[512], command[128];
+	char error[512];
 
 	if (vm) {
 		ck_assert_msg(!yab_vm_destroy(vm, on_destroyed, NULL, error, sizeof(error)), "%s",
 			      error);
 		while (told != -1)
-			event_base_loop(supervisor.base, EVLOOP_ONCE);
+			supervisor_turn(&supervisor);
 	}
-	end_supervisor();
+	supervisor_end(&supervisor);
 	while (waitpid(-1, NULL, 0) > 0)
 		;
 	if (kernel >= 0)
@@ -246,8 +199,7 @@ static void teardown(void)
 	if (memory >= 0)
 		close(memory);
 	close(present);
-	snprintf(command, sizeof(command), "rm -r %s", folder);
-	ck_assert_int_eq(system(command), 0);
+	script_folder_drop(folder);
 }
 
 static void on_started(const char *error, void *arg)
@@ -274,7 +226,7 @@ static int start(const char *image, const char *state, uint64_t bandwidth)
 static void until_told(void)
 {
 	while (!told) {
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		supervisor_turn(&supervisor);
 		/* Any number of files may be started from. */
 		ck_assert_uint_eq(supervisor.callers.count, 0);
 	}
@@ -282,23 +234,13 @@ static void until_told(void)
 
 static bool job_is(const char *state)
 {
-	struct yab_job *job = yab_jobs_find(supervisor.jobs, "vm1");
-	json_t *json = yab_job_json(job);
-	const bool is = !strcmp(json_string_value(json_object_get(json, "state")), state);
-
-	json_decref(json);
-	return is;
+	return !strcmp(supervisor_job_says(&supervisor, "state"), state);
 }
 
 /* Of the text that is called @what. */
 static bool job_tells(const char *what, const char *part)
 {
-	json_t *json = yab_job_json(yab_jobs_find(supervisor.jobs, "vm1"));
-	const char *text = json_string_value(json_object_get(json, what));
-	const bool tells = text && strstr(text, part);
-
-	json_decref(json);
-	return tells;
+	return strstr(supervisor_job_says(&supervisor, what), part);
 }
 
 /* Every page is there, and so the session is nobody's any more. */
@@ -307,7 +249,7 @@ static void until_complete(void)
 	uint8_t page[SCRIPT_PAGE], want[SCRIPT_PAGE];
 
 	while (!LIST_EMPTY(&supervisor.incomings->all))
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		supervisor_turn(&supervisor);
 	ck_assert(job_is("completed"));
 	for (uint64_t i = 0; i < PAGES; i++) {
 		memset(want, 0, sizeof(want));
@@ -376,7 +318,7 @@ START_TEST(worker_killed)
 	ck_assert_int_gt(first, 0);
 	kill(first, SIGKILL);
 	do {
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		supervisor_turn(&supervisor);
 		next = script_child(name);
 	} while (!next || next == first);
 	ck_assert(!job_is("completed"));
@@ -394,7 +336,7 @@ START_TEST(supervisor_ended)
 	ck_assert_msg(!start(path("image"), path("device"), SCRIPT_PAGE), "%s", said);
 	until_told();
 	ck_assert_str_eq(said, "");
-	end_supervisor();
+	supervisor_end(&supervisor);
 	begin_supervisor();
 	if (_i)
 		ck_assert_int_eq(rename(path("image"), path("away")), 0);
@@ -403,7 +345,7 @@ START_TEST(supervisor_ended)
 	if (_i) {
 		/* It is missed, and looked for once more. */
 		while (!job_tells("warning", "No such file"))
-			event_base_loop(supervisor.base, EVLOOP_ONCE);
+			supervisor_turn(&supervisor);
 		ck_assert(job_is("paused"));
 		ck_assert_int_eq(rename(path("away"), path("image")), 0);
 	}
@@ -419,12 +361,12 @@ START_TEST(supervisor_ended_early)
 {
 	ck_assert_msg(!start(path("image"), path("device"), 0), "%s", said);
 	while (!yab_vms_find(supervisor.vms, "vm1"))
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
-	end_supervisor();
+		supervisor_turn(&supervisor);
+	supervisor_end(&supervisor);
 	begin_supervisor();
 	yab_adopt_all(&supervisor);
 	while (!LIST_EMPTY(&supervisor.incomings->all))
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		supervisor_turn(&supervisor);
 	ck_assert_ptr_null(yab_vms_find(supervisor.vms, "vm1"));
 	ck_assert_int_eq(told, 0);
 }
@@ -441,7 +383,7 @@ START_TEST(abandoned)
 	ck_assert_msg(!yab_rescue_abandon(&supervisor, "vm1", true, text, sizeof(text)), "%s",
 		      text);
 	while (!LIST_EMPTY(&supervisor.incomings->all) || yab_vms_find(supervisor.vms, "vm1"))
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		supervisor_turn(&supervisor);
 	ck_assert(job_is("failed"));
 	ck_assert_int_eq(access(path("state/vm1.json"), F_OK), -1);
 	/* And there is room for the next one. */
@@ -462,16 +404,16 @@ START_TEST(abandoned_without_image)
 
 	ck_assert_msg(!start(path("image"), path("device"), SCRIPT_PAGE), "%s", said);
 	until_told();
-	end_supervisor();
+	supervisor_end(&supervisor);
 	begin_supervisor();
 	ck_assert_int_eq(rename(path("image"), path("away")), 0);
 	yab_adopt_all(&supervisor);
 	while (!job_tells("warning", "No such file"))
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		supervisor_turn(&supervisor);
 	ck_assert_msg(!yab_rescue_abandon(&supervisor, "vm1", true, text, sizeof(text)), "%s",
 		      text);
 	while (!LIST_EMPTY(&supervisor.incomings->all) || yab_vms_find(supervisor.vms, "vm1"))
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		supervisor_turn(&supervisor);
 	ck_assert(job_tells("state", "failed"));
 	ck_assert_int_eq(access(path("state/vm1.json"), F_OK), -1);
 }
@@ -487,7 +429,7 @@ START_TEST(truncated)
 	ck_assert_int_eq(truncate(path("image"), SCRIPT_PAGE), 0);
 	yab_incomings_limit(supervisor.incomings, "vm1", none);
 	while (!job_tells("warning", "truncated"))
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		supervisor_turn(&supervisor);
 	ck_assert(!LIST_EMPTY(&supervisor.incomings->all));
 	/* And it goes on when it is whole again. */
 	make_image();
@@ -603,7 +545,7 @@ static struct yab_vm *hold_saving(void)
 		struct yab_qmp *qmp = yab_vm_qmp(vm);
 
 		ck_assert(!yab_qmp_call(qmp, "query-status", NULL, -1, on_status, &written));
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		supervisor_turn(&supervisor);
 	}
 	return vm;
 }
@@ -619,7 +561,7 @@ static pid_t end_qemu(struct yab_vm *vm)
 	kill(copy, SIGSTOP);
 	yab_qemu_kill(vm->qemu);
 	while (vm->qemu)
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		supervisor_turn(&supervisor);
 	ck_assert_int_eq(told, 0);
 	return copy;
 }
@@ -707,11 +649,11 @@ START_TEST(saved_and_given_back)
 	write_file("memory", "full", 4);
 	if (_i)
 		write_file("memory.vm1.part", "half", 4);
-	end_supervisor();
+	supervisor_end(&supervisor);
 	begin_supervisor();
 	yab_adopt_all(&supervisor);
 	while (yab_vms_find(supervisor.vms, "vm1")->state != YAB_VM_RUNNING)
-		event_base_loop(supervisor.base, EVLOOP_ONCE);
+		supervisor_turn(&supervisor);
 	ck_assert(job_is("failed"));
 	ck_assert(job_tells("error", "restarted before the guest was saved"));
 	ck_assert_int_eq(job_tells("error", "memory.vm1.part, which is of no use"), !_i);

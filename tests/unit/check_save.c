@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -18,7 +17,7 @@
 #define PAGES	300	/* more than a block of the copy's */
 #define SEED	3
 
-static char folder[64];
+static char folder[SCRIPT_FOLDER_SIZE];
 static struct event_base *base;
 static struct script_memory memory;
 static struct yab_save_file image = { .fd = -1 }, state = { .fd = -1 };
@@ -28,12 +27,7 @@ static int told;
 
 static const char *path(const char *name)
 {
-	static char paths[4][128];
-	static unsigned int next;
-	char *text = paths[next++ % 4];
-
-	snprintf(text, sizeof(paths[0]), "%s/%s", folder, name);
-	return text;
+	return script_path(folder, name);
 }
 
 /* Pages of data, of zeros, and holes, one by one and many. */
@@ -46,8 +40,7 @@ static void setup(void)
 {
 	int pair[2];
 
-	snprintf(folder, sizeof(folder), "/tmp/check_save.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(folder));
+	script_folder_make(folder);
 	base = script_base();
 	script_memory_make(&memory, PAGES);
 	for (uint64_t i = 0; i < PAGES; i++) {

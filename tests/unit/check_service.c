@@ -210,19 +210,17 @@ static void setup(void)
 /* Of four: socket pairs or TCP, plain or with TLS. */
 static void choose(int which)
 {
-	char folder[64], error[512];
+	char folder[SCRIPT_FOLDER_SIZE];
 
 	over_tcp = which & 1;
 	over_tls = which & 2;
 	if (!over_tls)
 		return;
-	certificates_folder(folder);
+	script_folder_make(folder);
 	certificates_make(folder);
-	for (int side = 0; side < 2; side++) {
-		credentials[side] = yab_credentials_load(folder, side, NULL, error, sizeof(error));
-		ck_assert_msg(credentials[side], "%s", error);
-	}
-	certificates_remove(folder);
+	for (int side = 0; side < 2; side++)
+		credentials[side] = certificates_load(folder, side, NULL);
+	script_folder_drop(folder);
 }
 
 static void make_pager(int fd)

@@ -37,7 +37,7 @@ static struct script_memory here;
 static struct yab_supply *supply;
 static struct yab_security security;
 static struct yab_credentials *server;
-static char folder[64];
+static char folder[SCRIPT_FOLDER_SIZE];
 static const uint8_t route[YAB_WIRE_TOKEN_SIZE] = "route", token[YAB_WIRE_TOKEN_SIZE] = "token";
 static int linked, failed, found, lost, bulk_found, bulk_lost;
 static char reason[512];
@@ -138,7 +138,7 @@ static void teardown(void)
 	event_base_free(base);
 	script_memory_drop(&here);
 	if (folder[0])
-		certificates_remove(folder);
+		script_folder_drop(folder);
 }
 
 static void begin(const struct yab_address *address)
@@ -384,9 +384,8 @@ START_TEST(same_host_elsewhere)
 	struct yab_address address, other;
 	const int listener = listen_at(1, "localhost", &address);
 	const int second = listen_at(2, NULL, &other);
-	char error[512];
 
-	certificates_folder(folder);
+	script_folder_make(folder);
 	certificates_make(folder);
 	if (_i) {
 		certificates_authority_make(&authority, "one");
@@ -397,8 +396,7 @@ START_TEST(same_host_elsewhere)
 		certificates_authority_drop(&authority);
 	}
 	security = (struct yab_security){ .folder = folder };
-	server = yab_credentials_load(folder, YAB_CREDENTIALS_SERVER, NULL, error, sizeof(error));
-	ck_assert_msg(server, "%s", error);
+	server = certificates_load(folder, YAB_CREDENTIALS_SERVER, NULL);
 	begin(&address);
 	link_up(listener, links);
 	yab_supply_resume(supply, &other);

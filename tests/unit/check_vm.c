@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Descriptions of VMs, their names, and the states of a VM. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -184,11 +183,11 @@ END_TEST
 /* A file is read, and one that everybody may write is not. */
 START_TEST(files)
 {
-	char folder[] = "/tmp/check_vm.XXXXXX", path[64], error[512];
+	char folder[SCRIPT_FOLDER_SIZE], path[64], error[512];
 	struct yab_description *description;
 	FILE *file;
 
-	ck_assert_ptr_nonnull(mkdtemp(folder));
+	script_folder_make(folder);
 	snprintf(path, sizeof(path), "%s/vm1.json", folder);
 	ck_assert_ptr_null(yab_description_load(folder, "vm1", error, sizeof(error)));
 	ck_assert(strstr(error, path));
@@ -210,8 +209,7 @@ START_TEST(files)
 	ck_assert_int_eq(mkdir(path, 0700), 0);
 	ck_assert_ptr_null(yab_description_load(folder, "vm1", error, sizeof(error)));
 	ck_assert(strstr(error, "regular file"));
-	ck_assert_int_eq(rmdir(path), 0);
-	ck_assert_int_eq(rmdir(folder), 0);
+	script_folder_drop(folder);
 }
 END_TEST
 

@@ -44,7 +44,7 @@ static struct script_memory here, there;
 static struct worker source, destination;
 /* Of the tests with TLS. */
 static bool tls;
-static char folder[64];
+static char folder[SCRIPT_FOLDER_SIZE];
 static struct yab_security security;
 
 static void on_message(json_t *message, const int *fds, size_t fd_count, void *arg)
@@ -193,7 +193,7 @@ static void setup(void)
 static void teardown(void)
 {
 	if (tls)
-		certificates_remove(folder);
+		script_folder_drop(folder);
 	event_base_free(base);
 	script_memory_drop(&here);
 	script_memory_drop(&there);
@@ -204,7 +204,7 @@ static void use_tls(bool on)
 	tls = on;
 	if (!on)
 		return;
-	certificates_folder(folder);
+	script_folder_make(folder);
 	certificates_make(folder);
 	security.folder = folder;
 }

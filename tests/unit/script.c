@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #define _GNU_SOURCE 1
 #include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -59,6 +63,45 @@ bool script_is_hole(const struct script_memory *memory, uint64_t page)
 	const off_t data = lseek(memory->fd, at, SEEK_DATA);
 
 	return data < 0 || data >= at + SCRIPT_PAGE;
+}
+
+void script_folder_make(char folder[SCRIPT_FOLDER_SIZE])
+{
+	snprintf(folder, SCRIPT_FOLDER_SIZE, "/tmp/yab-unit.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+}
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *at)
+{
+	(void)status;
+	(void)type;
+	(void)at;
+	return remove(path);
+}
+
+void script_folder_drop(const char *folder)
+{
+	ck_assert_int_eq(nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+const char *script_path(const char *folder, const char *name)
+{
+	static char paths[4][128];
+	static unsigned int next;
+	char *text = paths[next++ % 4];
+
+	ck_assert_int_lt(snprintf(text, sizeof(paths[0]), "%s/%s", folder, name),
+			 (int)sizeof(paths[0]));
+	return text;
+}
+
+void script_file_write(const char *path, const void *bytes, size_t size)
+{
+	const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, bytes, size), (ssize_t)size);
+	close(fd);
 }
 
 struct event_base *script_base(void)
@@ -195,6 +238,28 @@ size_t script_waiting(int fd)
 
 	ck_assert_int_eq(ioctl(fd, FIONREAD, &n), 0);
 	return (size_t)n;
+}
+
+void script_expect_keepalive(int fd, int timeout, int idle, int interval, int count)
+{
+	const struct {
+		int level, name, value;
+	} options[] = {
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, timeout },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, idle },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, interval },
+		{ IPPROTO_TCP, TCP_KEEPCNT, count },
+	};
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
+		socklen_t size = sizeof(int);
+		int value;
+
+		ck_assert_int_eq(getsockopt(fd, options[i].level, options[i].name, &value,
+					    &size), 0);
+		ck_assert_int_eq(value, options[i].value);
+	}
 }
 
 uint64_t script_random(uint64_t *state)

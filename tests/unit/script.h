@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the tests of the page service share: memory files with known content, and
+ * What tests share: folders, memory files with known content, and
  * the other side of a connection, played word for word. All is done in one thread over
  * socket pairs, which deliver at once, so that nothing depends on time.
  */
@@ -17,6 +17,7 @@
 #include "../../daemon/wire.h"
 
 #define SCRIPT_PAGE	YAB_WIRE_PAGE_SIZE
+#define SCRIPT_FOLDER_SIZE	32
 
 /* A memory file that the test sees through a mapping of its own. */
 struct script_memory {
@@ -32,6 +33,14 @@ void script_fill(uint8_t *page_bytes, uint64_t page, uint64_t seed);
 bool script_is_filled(const uint8_t *page_bytes, uint64_t page, uint64_t seed);
 bool script_is_hole(const struct script_memory *memory, uint64_t page);
 uint8_t *script_at(const struct script_memory *memory, uint64_t page);
+
+/* A new one. */
+void script_folder_make(char folder[SCRIPT_FOLDER_SIZE]);
+/* With all that is in it. */
+void script_folder_drop(const char *folder);
+/* The path of a file in it; valid for four calls. */
+const char *script_path(const char *folder, const char *name);
+void script_file_write(const char *path, const void *bytes, size_t size);
 
 /* As a worker makes it. */
 struct event_base *script_base(void);
@@ -57,6 +66,8 @@ void script_expect_silence(int fd);
 /* An ERROR frame, then the end. */
 void script_expect_refusal(int fd);
 size_t script_waiting(int fd);
+/* When the kernel gives a silent peer up: in ms if bytes are on their way, else in s. */
+void script_expect_keepalive(int fd, int timeout, int idle, int interval, int count);
 
 /* Numbers that are the same in every run. */
 uint64_t script_random(uint64_t *state);
