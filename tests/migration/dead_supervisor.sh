@@ -11,13 +11,9 @@ set_up
 guest_goes_on host1 || bail "the guest does not run"
 
 answers() { on "$1" yabctl list >/dev/null 2>&1; }
-lists() { on "$1" yabctl list 2>/dev/null | grep -q "$vm.* $2"; }
-runs_not() { answers "$1" && ! lists "$1" running; }
-lists_nothing() { answers "$1" && ! on "$1" yabctl list | grep -q "$vm"; }
+runs_not() { answers "$1" && ! runs_on "$1"; }
 record_says() { on "$1" grep -qs "\"state\": \"$2\"" "$state/$vm.json"; }
 no_record() { ! on "$1" sh -c "ls $state/*.json $state/*.session" >/dev/null 2>&1; }
-
-kill_supervisor() { on "$1" kill -9 "$(daemon_pid "$1")"; }
 
 # start_again HOST: the log says "listening" already
 start_again()
@@ -26,9 +22,9 @@ start_again()
 	until_true 30 answers "$1" || bail "$1: yabusamed does not start again"
 }
 
-kill_supervisor host1
+daemon_kill host1
 start_again host1
-ok "a VM is found again" until_true 30 lists host1 running
+ok "a VM is found again" until_true 30 runs_on host1
 ok "and runs on" guest_goes_on host1
 
 # Before the commit: QEMU on host2 waits for somebody to connect, before all else.
@@ -38,36 +34,36 @@ for killed in host1 host2; do
 	yabctl migrate $vm host2 >"$YAB_LAB_OUT/held.$killed" 2>&1 &
 	migration=$!
 	until_true 60 is_held || bail "QEMU on host2 is not waiting"
-	kill_supervisor $killed
+	daemon_kill $killed
 	[[ $killed != host2 ]] || ok "host2 killed before the commit: QEMU is still there" \
 		eval "qemu_pid host2 >/dev/null"
 	ok "$killed killed before the commit: yabctl fails" eval "! wait $migration"
 	start_again $killed
-	ok "the guest is host1's" until_true 60 lists host1 running
+	ok "the guest is host1's" until_true 60 runs_on host1
 	ok "and runs" guest_goes_on host1
 	ok "no QEMU is left on host2" until_true 30 no_qemu host2
 	ok "no region" until_true 30 no_region host2
-	ok "no VM" until_true 30 lists_nothing host2
+	ok "no VM" until_true 30 no_vm host2
 	ok "no record" until_true 30 no_record host2
 done
 describe_on host2
 
 # After it: slow enough for pages to be outstanding all through the test.
 yabctl migrate $vm host2 --postcopy-bandwidth 1 --connections 2 >"$YAB_LAB_OUT/killed" 2>&1 &
-until_true 60 lists host2 running || bail "the guest is not switched over"
+until_true 60 runs_on host2 || bail "the guest is not switched over"
 for killed in host1 host2 "host1 host2"; do
 	source=$(on host1 pgrep -x yabusame-source)
 	pager=$(on host2 pgrep -x yabusame-pager)
 	before=$(present_on host2)
 	ok "pages are outstanding" test "$before" -lt "$pages"
-	for host in $killed; do kill_supervisor $host; done
+	for host in $killed; do daemon_kill $host; done
 	for host in $killed; do start_again $host; done
 	[[ $killed = host2 ]] ||
 		ok "$killed killed: another worker serves" until_true 30 has_another host1 yabusame-source "$source"
 	[[ $killed = host1 ]] ||
 		ok "$killed killed: another worker fetches" until_true 30 has_another host2 yabusame-pager "$pager"
 	ok "$killed killed: pages come again" until_true 60 has_more_than host2 "$before"
-	ok "the guest is listed where it is" until_true 30 lists host2 running
+	ok "the guest is listed where it is" until_true 30 runs_on host2
 	ok "and runs" guest_goes_on host2
 	ok "and nowhere else" until_true 30 runs_not host1
 done

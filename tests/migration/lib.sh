@@ -116,6 +116,8 @@ daemon_start()
 
 daemon_pid() { on "$1" pgrep -xo yabusamed; }
 no_daemon() { ! daemon_pid "$1" >/dev/null; }
+# daemon_kill HOST [SIGNAL]
+daemon_kill() { on "$1" kill -s "${2:-KILL}" "$(daemon_pid "$1")"; }
 
 # describe_on HOST [ARGUMENT...]: the VM's description; the arguments go to QEMU
 describe_on()
@@ -159,10 +161,8 @@ set_up()
 	guest_says host1 'guest: tick=' 120 || bail "the guest does not boot"
 }
 
-qemu_pid()
-{
-	on "$1" pgrep -f "^[^ ]*qemu-system-x86_64 .*$monitor"
-}
+qemu_command="^[^ ]*qemu-system-x86_64 .*$monitor"
+qemu_pid() { on "$1" pgrep -f "$qemu_command"; }
 
 no_qemu() { ! qemu_pid "$1" >/dev/null; }
 no_worker() { ! on "$1" pgrep -x 'yabusame-.*' >/dev/null; }
@@ -248,7 +248,7 @@ where_it_waits()
 {
 	on "$1" sh -c "cd /sys/class/yabusame/$vm 2>/dev/null &&
 		echo region: \$(grep -H . state pages present failed faults pager)
-		for task in /proc/\$(pgrep -f '^[^ ]*qemu-system-x86_64 .*$monitor')/task/*; do
+		for task in /proc/\$(pgrep -f '$qemu_command')/task/*; do
 			echo \$(cat \$task/comm): \$(head -n 4 \$task/stack | cut -d' ' -f2)
 		done
 		grep -a 'guest: waits' $console | tail -n 4
@@ -303,11 +303,12 @@ guest_final()
 
 # --- figures ---------------------------------------------------------------------------
 
-# migrate_value NAME: from the last line of yabctl migrate --json in migrate.json
-migrate_value()
-{
-	sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$YAB_LAB_OUT/migrate.json" | tail -n 1
-}
+# figure NAME: the last number of that name in the JSON on stdin
+figure() { sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" | tail -n 1; }
+# migrate_value NAME: of yabctl migrate --json in migrate.json
+migrate_value() { figure "$1" <"$YAB_LAB_OUT/migrate.json"; }
+# job_value HOST NAME: of the migration there
+job_value() { on "$1" yabctl jobinfo $vm --json | figure "$2"; }
 
 # guest_ticks HOST COUNT: waits for so many more tick lines
 guest_ticks()

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 # ends HOST: its daemon is told to
-ends() { on "$1" kill "$(daemon_pid "$1")"; }
+ends() { daemon_kill "$1" TERM; }
 
 # The source first; once it has ended and begun again, too.
 daemon_start host1

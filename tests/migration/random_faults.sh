@@ -96,7 +96,7 @@ reshape()
 
 kill_supervisor()
 {
-	on "$1" kill -9 "$(daemon_pid "$1")"
+	daemon_kill "$1"
 	pause
 	daemon_start "$1"
 }

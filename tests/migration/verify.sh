@@ -7,9 +7,8 @@
 : "${YAB_GUEST_MIB:=96}" "${YAB_GUEST_SIZE:=256M}"	# long on its way
 . "$(dirname "$0")/lib.sh"
 
-# Chunks of 512 pages, and what came of them on HOST, by yabctl jobinfo there.
+# Chunks of 512 pages.
 chunks=$(((pages + 511) / 512))
-job_value() { on "$1" yabctl jobinfo $vm --json | sed -n "s/.*\"$2\": *\([0-9]*\).*/\1/p" | tail -n 1; }
 
 set_up
 guest_goes_on host1 || bail "the guest does not run"
