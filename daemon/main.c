@@ -429,8 +429,9 @@ int main(int argc, char **argv)
 			      options.policy, YAB_POLICY_AROUND_MAX);
 		return 2;
 	}
+	/* Not for ever, where groups come over the network. */
 	if (options.group && yab_main_group(options.group, &group) < 0)
-		return 2;
+		return 1;
 	daemon.supervisor.group = group;
 	lock_fd = yab_main_lock("--run-dir", options.run_dir, group);
 	if (lock_fd < 0)

@@ -36,7 +36,7 @@ int yab_ram_check(const struct yab_ram *ram, const char *vm, uint64_t size, char
 	return 0;
 }
 
-/* Up to the next comma, of which two stand for one; @at is after it then. */
+/* Up to the next comma, of which two stand for one; @at is after it then. NULL without memory. */
 static json_t *yab_ram_word(const char **at)
 {
 	char *word = malloc(strlen(*at) + 1);
@@ -55,29 +55,34 @@ static json_t *yab_ram_word(const char **at)
 	return json;
 }
 
-/*
- * The value of one of QEMU's options, JSON or KEY=VALUE,... whose first key may be left out, where
- * it is @implied. NULL if it cannot be understood, or without memory.
- */
-static json_t *yab_ram_option(const char *text, const char *implied)
+/* "KEY=VALUE", "KEY", which is on, or the value of @implied. -1 without memory. */
+static int yab_ram_pair(json_t *option, const char *word, const char *implied)
 {
-	json_t *option = *text == '{' ? json_loads(text, 0, NULL) : json_object();
+	const char *equals = strchr(word, '=');
 
-	if (!option || *text == '{')
-		return option;
-	for (const char *key = implied; *text; key = "") {
-		json_t *word = yab_ram_word(&text);
-		const char *pair = json_string_value(word);
-		const char *equals = pair ? strchr(pair, '=') : NULL;
+	if (equals)
+		return json_object_setn_new(option, word, (size_t)(equals - word),
+					    json_string(equals + 1));
+	if (implied)
+		return json_object_set_new(option, implied, json_string(word));
+	return json_object_set_new(option, word, json_true());
+}
 
-		if (equals)
-			json_object_setn_new(option, pair, (size_t)(equals - pair),
-					     json_string(equals + 1));
-		else if (pair)
-			json_object_set(option, key, word);
+/* KEY=VALUE,... whose first key may be left out, where it is @implied. NULL without memory. */
+static json_t *yab_ram_pairs(const char *text, const char *implied)
+{
+	json_t *option = json_object(), *word;
+	int result = option ? 0 : -1;
+
+	for (; *text && !result; implied = NULL) {
+		word = yab_ram_word(&text);
+		result = word ? yab_ram_pair(option, json_string_value(word), implied) : -1;
 		json_decref(word);
 	}
-	return option;
+	if (!result)
+		return option;
+	json_decref(option);
+	return NULL;
 }
 
 /* What a command says of its guest's RAM. */
@@ -88,28 +93,49 @@ struct yab_ram_command {
 	bool elsewhere;		/* some of it is in a file that QEMU reads */
 };
 
-static void yab_ram_read(struct yab_ram_command *command, const char *name, const char *value)
+/* As QEMU takes the keys of a machine, and of nothing else. NULL without memory. */
+static json_t *yab_ram_machine(const char *text)
 {
-	const bool is_machine = !strcmp(name, "machine") || !strcmp(name, "M");
+	json_t *option = yab_ram_pairs(text, "type");
+	json_t *backend = json_object_get(option, "memory_backend");
+
+	if (backend && json_object_set(option, "memory-backend", backend) < 0) {
+		json_decref(option);
+		return NULL;
+	}
+	return option;
+}
+
+/* -1 without memory. What is not understood is left to QEMU. */
+static int yab_ram_read(struct yab_ram_command *command, const char *name, const char *value)
+{
 	const char *type, *id;
 	json_t *option;
+	int result = 0;
 
 	if (!strcmp(name, "readconfig"))
 		command->elsewhere = true;
 	if (!strcmp(name, "mem-path"))
 		command->own = true;
-	if (!is_machine && strcmp(name, "object"))
-		return;
-	option = yab_ram_option(value, is_machine ? "type" : "qom-type");
+	if (!strcmp(name, "machine") || !strcmp(name, "M")) {
+		option = yab_ram_machine(value);
+		result = option ? json_object_update(command->machine, option) : -1;
+		json_decref(option);
+		return result;
+	}
+	if (strcmp(name, "object"))
+		return 0;
+	option = *value == '{' ? json_loads(value, 0, NULL) : yab_ram_pairs(value, "qom-type");
+	if (!option)
+		return *value == '{' ? 0 : -1;
 	type = json_string_value(json_object_get(option, "qom-type"));
 	id = json_string_value(json_object_get(option, "id"));
-	if (is_machine) {
-		json_object_update(command->machine, option);
-	} else if (id && type && !strncmp(type, YAB_RAM_BACKEND, strlen(YAB_RAM_BACKEND))) {
+	if (id && type && !strncmp(type, YAB_RAM_BACKEND, strlen(YAB_RAM_BACKEND))) {
 		command->own = true;
-		json_object_set(command->backends, id, option);
+		result = json_object_set(command->backends, id, option);
 	}
 	json_decref(option);
+	return result;
 }
 
 /* As QEMU reads a boolean of either notation. */
@@ -139,6 +165,14 @@ static int64_t yab_ram_size(json_t *value, uint64_t memory)
 	return yab_description_size(text, &size) < 0 ? -1 : (int64_t)size;
 }
 
+static bool yab_ram_is_qemu(const char *program)
+{
+	const char *slash = strrchr(program, '/');
+	const char *name = slash ? slash + 1 : program;
+
+	return !strncmp(name, "qemu", strlen("qemu")) || !strcmp(name, "kvm");
+}
+
 static int yab_ram_judge(const struct yab_ram_command *command,
 			 const struct yab_description *description, char *error,
 			 size_t error_size)
@@ -148,6 +182,9 @@ static int yab_ram_judge(const struct yab_ram_command *command,
 	struct yab_ram ram = { .memory = "${memory}", .size = -1 };
 
 	if (command->elsewhere || !command->own)
+		return 0;
+	/* A wrapper may name the machine. */
+	if (!id && !yab_ram_is_qemu(description->command[0]))
 		return 0;
 	/* Without one of its own the machine makes RAM that is nobody else's. */
 	if (!id)
@@ -170,16 +207,15 @@ int yab_ram_check_description(const struct yab_description *description, char *e
 		.machine = json_object(),
 		.backends = json_object(),
 	};
-	char **word = description->command;
-	int result = -1;
+	int result = command.machine && command.backends ? 0 : -1;
 
-	for (; word[0] && word[1]; word++)
+	for (char **word = description->command; !result && word[0] && word[1]; word++)
 		if (word[0][0] == '-')
-			yab_ram_read(&command, word[0] + 1 + (word[0][1] == '-'), word[1]);
-	if (command.machine && command.backends)
+			result = yab_ram_read(&command, word[0] + 1 + (word[0][1] == '-'), word[1]);
+	if (!result)
 		result = yab_ram_judge(&command, description, error, error_size);
 	else
-		snprintf(error, error_size, "out of memory");
+		snprintf(error, error_size, "VM %s: out of memory: try again", description->name);
 	json_decref(command.machine);
 	json_decref(command.backends);
 	return result;

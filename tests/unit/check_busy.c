@@ -1,57 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What is said of a VM that has something to do already: in the words of what it does. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "../../daemon/incoming.h"
 #include "../../daemon/outgoing.h"
 #include "../../daemon/rescue.h"
 #include "../../daemon/save.h"
 #include "script.h"
+#include "supervisor.h"
 
 #define DESCRIPTION	"{\"name\": \"vm1\", \"memory\": \"1M\", \"qemu\": [\"false\", \"${memory}\", " \
 			"\"${incoming}\", \"${monitor}\"]}"
 
 static struct yab_supervisor supervisor;
-static char folder[64], path[80];
+static char folder[SCRIPT_FOLDER_SIZE];
 
 static void set_up(void)
 {
+	const char *path;
 	char error[512];
-	FILE *file;
 
-	snprintf(folder, sizeof(folder), "/tmp/check_busy.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(folder));
-	snprintf(path, sizeof(path), "%s/vm1.json", folder);
-	file = fopen(path, "w");
-	ck_assert_ptr_nonnull(file);
-	fputs(DESCRIPTION, file);
-	ck_assert_int_eq(fchmod(fileno(file), 0600), 0);
-	ck_assert_int_eq(fclose(file), 0);
-	supervisor.base = script_base();
-	supervisor.run_dir = folder;
-	supervisor.vms = yab_vms_new(supervisor.base, folder, folder);
-	supervisor.jobs = yab_jobs_new();
-	supervisor.incomings = yab_incomings_new(NULL);
-	supervisor.outgoings = yab_outgoings_new();
-	supervisor.saves = yab_saves_new();
+	script_folder_make(folder);
+	path = script_path(folder, "vm1.json");
+	script_file_write(path, DESCRIPTION, strlen(DESCRIPTION));
+	ck_assert_int_eq(chmod(path, 0600), 0);
+	supervisor_begin(&supervisor, folder, NULL);
 	ck_assert_msg(yab_vms_add(supervisor.vms, "vm1", YAB_VM_RUNNING, error, sizeof(error)),
 		      "%s", error);
 }
 
 static void tear_down(void)
 {
-	yab_saves_free(supervisor.saves);
-	yab_outgoings_free(supervisor.outgoings);
-	yab_incomings_free(supervisor.incomings);
-	yab_jobs_free(supervisor.jobs);
-	yab_vms_free(supervisor.vms);
-	event_base_free(supervisor.base);
-	unlink(path);
-	rmdir(folder);
+	supervisor_end(&supervisor);
+	script_folder_drop(folder);
 }
 
 static const struct {

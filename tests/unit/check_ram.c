@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "../../daemon/ram.h"
 #include "../../daemon/vm.h"
@@ -37,6 +36,10 @@ static const struct {
 	{ "\"-machine\", \"pc,memory-backend=none\", " MACHINE OBJECT(FILE_OF ",share=on"), NULL },
 	{ "\"-machine\", \"pc,memory-backend=a,,b\", \"-object\", "
 	  "\"memory-backend-file,id=a,,b," FILE_OF "\", ", "is not shared" },
+	{ MACHINE OBJECT(FILE_OF ",share"), NULL },
+	{ MACHINE OBJECT("share," FILE_OF), NULL },
+	{ "\"-machine\", \"pc,memory_backend=ram0\", " OBJECT(FILE_OF ",share=on"), NULL },
+	{ "\"-machine\", \"pc,memory_backend=ram0\", " OBJECT(FILE_OF), "is not shared" },
 	/* Another backend than the machine's is nobody's business. */
 	{ MACHINE OBJECT(FILE_OF ",share=on") "\"-object\", \"memory-backend-ram,id=x,size=1M\", ",
 	  NULL },
@@ -131,29 +134,52 @@ START_TEST(same_words)
 }
 END_TEST
 
+/* It may name the machine; but what is wrong whatever it adds is wrong. */
+START_TEST(wrapper)
+{
+	static char * const programs[] = { "/usr/local/bin/vm-q35", "sh", "/opt/kvm", NULL };
+	struct yab_description *description;
+	char error[512];
+
+	for (size_t i = 0; programs[i]; i++) {
+		description = describe(OBJECT(FILE_OF ",share=on"), error, sizeof(error));
+		ck_assert_ptr_nonnull(description);
+		ck_assert_int_eq(yab_ram_check_description(description, error, sizeof(error)), -1);
+		free(description->command[0]);
+		description->command[0] = strdup(programs[i]);
+		ck_assert_int_eq(yab_ram_check_description(description, error, sizeof(error)),
+				 programs[i + 1] ? 0 : -1);
+		yab_description_free(description);
+	}
+	description = describe(MACHINE OBJECT(FILE_OF), error, sizeof(error));
+	free(description->command[0]);
+	description->command[0] = strdup(programs[0]);
+	ck_assert_int_eq(yab_ram_check_description(description, error, sizeof(error)), -1);
+	yab_description_free(description);
+}
+END_TEST
+
 /* Nothing is started, and the VM is in no table. */
 START_TEST(not_started)
 {
-	char folder[] = "/tmp/check_ram.XXXXXX", path[64], error[512] = "";
+	char folder[SCRIPT_FOLDER_SIZE], text[1024], error[512] = "";
+	const char *path;
 	struct yab_vms *vms;
-	FILE *file;
 
-	ck_assert_ptr_nonnull(mkdtemp(folder));
-	snprintf(path, sizeof(path), "%s/vm1.json", folder);
-	file = fopen(path, "w");
-	ck_assert_ptr_nonnull(file);
-	fprintf(file, "{\"name\": \"vm1\", \"memory\": \"1M\", \"qemu\": [\"false\", %s%s]}",
-		MACHINE OBJECT(FILE_OF), REST);
-	ck_assert_int_eq(fchmod(fileno(file), 0600), 0);
-	ck_assert_int_eq(fclose(file), 0);
+	script_folder_make(folder);
+	path = script_path(folder, "vm1.json");
+	snprintf(text, sizeof(text),
+		 "{\"name\": \"vm1\", \"memory\": \"1M\", \"qemu\": [\"false\", %s%s]}",
+		 MACHINE OBJECT(FILE_OF), REST);
+	script_file_write(path, text, strlen(text));
+	ck_assert_int_eq(chmod(path, 0600), 0);
 	vms = yab_vms_new(NULL, folder, folder);
 	ck_assert_ptr_nonnull(vms);
 	ck_assert_int_eq(yab_vms_start(vms, "vm1", NULL, NULL, error, sizeof(error)), -1);
 	ck_assert_msg(strstr(error, "is not shared"), "%s", error);
 	ck_assert_ptr_null(yab_vms_first(vms));
 	yab_vms_free(vms);
-	unlink(path);
-	rmdir(folder);
+	script_folder_drop(folder);
 }
 END_TEST
 
@@ -165,6 +191,7 @@ int main(void)
 	tcase_add_loop_test(tcase, seen_in_commands, 0, sizeof(commands) / sizeof(*commands));
 	tcase_add_test(tcase, ends);
 	tcase_add_test(tcase, same_words);
+	tcase_add_test(tcase, wrapper);
 	tcase_add_test(tcase, not_started);
 	suite_add_tcase(suite, tcase);
 	return script_run(suite);
