@@ -93,47 +93,48 @@ struct yab_ram_command {
 	bool elsewhere;		/* some of it is in a file that QEMU reads */
 };
 
-/* As QEMU takes the keys of a machine, and of nothing else. NULL without memory. */
-static json_t *yab_ram_machine(const char *text)
+static int yab_ram_read_machine(struct yab_ram_command *command, json_t *option)
 {
-	json_t *option = yab_ram_pairs(text, "type");
+	/* Keys of a machine, and of nothing else, may have underscores. */
 	json_t *backend = json_object_get(option, "memory_backend");
 
-	if (backend && json_object_set(option, "memory-backend", backend) < 0) {
-		json_decref(option);
-		return NULL;
-	}
-	return option;
+	if (backend && json_object_set(option, "memory-backend", backend) < 0)
+		return -1;
+	return json_object_update(command->machine, option);
+}
+
+static int yab_ram_read_object(struct yab_ram_command *command, json_t *option)
+{
+	const char *type = json_string_value(json_object_get(option, "qom-type"));
+	const char *id = json_string_value(json_object_get(option, "id"));
+
+	if (!id || !type || strncmp(type, YAB_RAM_BACKEND, strlen(YAB_RAM_BACKEND)))
+		return 0;
+	command->own = true;
+	return json_object_set(command->backends, id, option);
 }
 
 /* -1 without memory. What is not understood is left to QEMU. */
 static int yab_ram_read(struct yab_ram_command *command, const char *name, const char *value)
 {
-	const char *type, *id;
+	const bool is_machine = !strcmp(name, "machine") || !strcmp(name, "M");
 	json_t *option;
-	int result = 0;
+	int result;
 
 	if (!strcmp(name, "readconfig"))
 		command->elsewhere = true;
 	if (!strcmp(name, "mem-path"))
 		command->own = true;
-	if (!strcmp(name, "machine") || !strcmp(name, "M")) {
-		option = yab_ram_machine(value);
-		result = option ? json_object_update(command->machine, option) : -1;
-		json_decref(option);
-		return result;
-	}
-	if (strcmp(name, "object"))
+	if (!is_machine && strcmp(name, "object"))
 		return 0;
-	option = *value == '{' ? json_loads(value, 0, NULL) : yab_ram_pairs(value, "qom-type");
+	if (*value == '{')
+		option = json_loads(value, 0, NULL);
+	else
+		option = yab_ram_pairs(value, is_machine ? "type" : "qom-type");
 	if (!option)
 		return *value == '{' ? 0 : -1;
-	type = json_string_value(json_object_get(option, "qom-type"));
-	id = json_string_value(json_object_get(option, "id"));
-	if (id && type && !strncmp(type, YAB_RAM_BACKEND, strlen(YAB_RAM_BACKEND))) {
-		command->own = true;
-		result = json_object_set(command->backends, id, option);
-	}
+	result = is_machine ? yab_ram_read_machine(command, option) :
+		 yab_ram_read_object(command, option);
 	json_decref(option);
 	return result;
 }
