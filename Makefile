@@ -74,6 +74,8 @@ bench-policy: ## page policies compared in a simulator: the table in docs/measur
 	@$(BUILD)/bench/policy/simulate
 	@echo
 	@$(BUILD)/bench/policy/simulate --mbit 1000 --rtt 500 --pages 65536
+	@echo
+	@$(BUILD)/bench/policy/simulate --mbit 1000 --rtt 500 --pages 65536 tests/bench/policy/resume.trace
 
 bench-kernel: setup ## the instructions in docs/measurements.md: faults, mappings, dirty tracking
 	@tests/bench/kernel/run
