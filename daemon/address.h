@@ -9,8 +9,12 @@ struct yab_address {
 	char host[256];
 	char port[6];
 	char text[272];		/* for people: HOST:PORT or [HOST]:PORT */
-	/* Not NULL: it is within this daemon (reception.h), and only the text means anything. */
+	/*
+	 * Not NULL: it is within this daemon (reception.h), only the text means anything, and
+	 * @call is as connect().
+	 */
 	struct yab_reception *reception;
+	int (*call)(struct yab_reception *reception);
 };
 
 /*

@@ -6,10 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "incoming.h"
 #include "log.h"
 #include "opening.h"
-#include "token.h"
 
 /* One that calls nothing is closed, and so many may be without a session, of each host. */
 #define YAB_CALLER_IDLE_SECONDS	30
@@ -22,6 +20,7 @@ struct yab_caller {
 	struct yab_supervisor *supervisor;
 	struct yab_opening *opening;	/* NULL when the connection is open */
 	struct yab_peer *peer;		/* NULL until then */
+	const struct yab_caller_ops *ops;
 	struct yab_incoming *incoming;	/* NULL: none yet, or none any more */
 	struct event *idle;
 };
@@ -118,6 +117,11 @@ void yab_caller_bind(struct yab_caller *caller, struct yab_incoming *incoming)
 		evtimer_add(caller->idle, &patience);
 }
 
+struct yab_supervisor *yab_caller_supervisor(const struct yab_caller *caller)
+{
+	return caller->supervisor;
+}
+
 const char *yab_caller_name(const struct yab_caller *caller)
 {
 	return yab_peer_name(caller->peer);
@@ -153,71 +157,15 @@ void yab_caller_hint(struct yab_caller *caller, json_t *json)
 			      strerror(errno));
 }
 
-/* Takes up a session on a new connection, or says that there is none. */
-static void yab_caller_attach(struct yab_caller *caller, json_t *json, const char *token)
-{
-	const char *instance = json_string_value(json_object_get(json, "instance"));
-	struct yab_supervisor *supervisor = caller->supervisor;
-	struct yab_incoming *incoming;
-	const char *state;
-
-	incoming = yab_incomings_find(supervisor->incomings, token);
-	if (incoming) {
-		yab_incoming_attach(incoming, caller);
-		return;
-	}
-	/*
-	 * "unknown" is a promise: not committed, and never will be. Only the instance that
-	 * made the session can give it, and not where it could not take it up.
-	 */
-	state = instance && !strcmp(instance, supervisor->instance) &&
-		!yab_journal_knows(supervisor->journal, token) ? "unknown" : "restarted";
-	yab_caller_reply(caller, json_pack("{s:s, s:s}", "reply", "attach", "state", state));
-}
-
-static void yab_caller_call(struct yab_caller *caller, json_t *json)
-{
-	const char *name = json_string_value(json_object_get(json, "call"));
-	const char *token = json_string_value(json_object_get(json, "token"));
-	json_t *cookie = json_object_get(json, "cookie");
-	struct yab_incoming *incoming = caller->incoming;
-
-	if (!name)
-		name = "";
-	yab_log_debug(NULL, "from %s: call %.32s", yab_peer_name(caller->peer), name);
-	if (!strcmp(name, "prepare") && !incoming) {
-		yab_incoming_prepare(caller->supervisor, caller, cookie);
-	} else if (!strcmp(name, "attach") && !incoming) {
-		yab_caller_attach(caller, json, token);
-	} else if (incoming && yab_token_matches(token, yab_incoming_token(incoming))) {
-		if (!strcmp(name, "finish"))
-			yab_incoming_finish(incoming, cookie);
-		else if (!strcmp(name, "abort"))
-			yab_incoming_abort(incoming);
-		else if (!strcmp(name, "limit"))
-			yab_incoming_limit(incoming, json_object_get(json, "bandwidth"));
-		else if (!strcmp(name, "dirty"))
-			yab_incoming_hint(incoming, json_object_get(json, "ranges"));
-		else if (!strcmp(name, "confirm"))
-			yab_incoming_confirmed(incoming);
-		else
-			yab_incoming_misused(incoming, "unknown call");
-	} else if (incoming) {
-		/* The text may reach the source as an answer: first everything is undone. */
-		yab_incoming_misused(incoming, "call without the session's token");
-	} else {
-		yab_caller_fail(caller, "no session on this connection");
-	}
-}
-
 static void yab_caller_message(enum yab_wire_type type, json_t *json, void *arg)
 {
 	struct yab_caller *caller = arg;
 
 	if (type == YAB_WIRE_CALL)
-		yab_caller_call(caller, json);
+		caller->ops->call(caller, caller->incoming, json);
 	else if (caller->incoming)
-		yab_incoming_misused(caller->incoming, "a frame that is the destination's to send");
+		caller->ops->misused(caller->incoming,
+				     "a frame that is the destination's to send");
 	else
 		yab_caller_fail(caller, "a frame that is the destination's to send");
 }
@@ -227,7 +175,7 @@ static void yab_caller_state(const void *data, size_t length, void *arg)
 	struct yab_caller *caller = arg;
 
 	if (caller->incoming)
-		yab_incoming_state(caller->incoming, data, length);
+		caller->ops->state(caller->incoming, data, length);
 	else
 		yab_caller_fail(caller, "device state without a session");
 }
@@ -235,6 +183,7 @@ static void yab_caller_state(const void *data, size_t length, void *arg)
 static void yab_caller_lost(const char *error, bool answered, void *arg)
 {
 	struct yab_caller *caller = arg;
+	const struct yab_caller_ops *ops = caller->ops;
 	struct yab_incoming *incoming = caller->incoming;
 
 	(void)answered;
@@ -242,7 +191,7 @@ static void yab_caller_lost(const char *error, bool answered, void *arg)
 	yab_peer_free(caller->peer);
 	yab_caller_free(caller);
 	if (incoming)
-		yab_incoming_caller_lost(incoming, error);
+		ops->lost(incoming, error);
 }
 
 static void yab_caller_idle(evutil_socket_t fd, short what, void *arg)
@@ -256,7 +205,7 @@ static void yab_caller_idle(evutil_socket_t fd, short what, void *arg)
 	yab_caller_fail(caller, "nothing was called");
 }
 
-static const struct yab_peer_ops yab_caller_ops = {
+static const struct yab_peer_ops yab_caller_peer_ops = {
 	.message = yab_caller_message,
 	.state = yab_caller_state,
 	.lost = yab_caller_lost,
@@ -278,7 +227,7 @@ static void yab_caller_opened(int fd, SSL *ssl, const char *error, void *arg)
 		return;
 	}
 	caller->peer = yab_peer_new(caller->supervisor->base, fd, ssl, origin->name,
-				    &yab_caller_ops, caller);
+				    &yab_caller_peer_ops, caller);
 	if (caller->peer && !evtimer_add(caller->idle, &patience))
 		return;
 	yab_complain(complaints, origin, "cannot serve %s: out of memory", origin->name);
@@ -314,7 +263,8 @@ static int yab_caller_open(struct yab_caller *caller, int fd, bool tls, char *er
 }
 
 int yab_caller_new(struct yab_supervisor *supervisor, int fd, bool tls,
-		   const struct yab_origin *origin, char *error, size_t error_size)
+		   const struct yab_origin *origin, const struct yab_caller_ops *ops, char *error,
+		   size_t error_size)
 {
 	struct yab_caller *caller;
 
@@ -323,6 +273,7 @@ int yab_caller_new(struct yab_supervisor *supervisor, int fd, bool tls,
 	if (!caller)
 		goto err_fd;
 	caller->supervisor = supervisor;
+	caller->ops = ops;
 	caller->idle = evtimer_new(supervisor->base, yab_caller_idle, caller);
 	if (!caller->idle)
 		goto err_caller;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The destination's end of a control connection: takes the source's calls to the
- * incoming migration that they are for.
+ * The destination's end of a control connection, and which migration it is bound to. What the
+ * source says goes to whoever made it (calls.h).
  */
 #ifndef YAB_DAEMON_CALLER_H
 #define YAB_DAEMON_CALLER_H
@@ -16,12 +16,24 @@
 struct yab_caller;
 struct yab_incoming;
 
+/* Each may be the end of the caller. */
+struct yab_caller_ops {
+	/* @incoming is what the caller is bound to; NULL: nothing. */
+	void (*call)(struct yab_caller *caller, struct yab_incoming *incoming, json_t *json);
+	/* Only of one that is bound. */
+	void (*state)(struct yab_incoming *incoming, const void *data, size_t length);
+	void (*misused)(struct yab_incoming *incoming, const char *how);
+	/* The caller is gone. */
+	void (*lost)(struct yab_incoming *incoming, const char *error);
+};
+
 /*
  * Takes @fd over, whose prefaces were exchanged and agreed on @tls or plain TCP; opens it.
  * 0, or -1 with one line in @error.
  */
 int yab_caller_new(struct yab_supervisor *supervisor, int fd, bool tls,
-		   const struct yab_origin *origin, char *error, size_t error_size);
+		   const struct yab_origin *origin, const struct yab_caller_ops *ops, char *error,
+		   size_t error_size);
 /* The supervisor's quota of them. */
 void yab_callers_init(struct yab_supervisor *supervisor);
 /* Those without a session. */
@@ -29,6 +41,7 @@ void yab_callers_free(struct yab_supervisor *supervisor);
 
 /* The migration that is told of this caller's end; one at a time. NULL: none. */
 void yab_caller_bind(struct yab_caller *caller, struct yab_incoming *incoming);
+struct yab_supervisor *yab_caller_supervisor(const struct yab_caller *caller);
 const char *yab_caller_name(const struct yab_caller *caller);
 struct yab_peer *yab_caller_peer(struct yab_caller *caller);
 /*

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "reception.h"
 
 /* A dead peer is noticed after idle + count * interval seconds, data or not. */
 #define YAB_KEEPALIVE_IDLE	5
@@ -443,7 +442,7 @@ struct yab_handshake *yab_handshake_connect(struct event_base *base, struct evdn
 	int fd;
 
 	if (address->reception) {
-		fd = yab_reception_call(address->reception);
+		fd = address->call(address->reception);
 		return fd < 0 ? NULL :
 			yab_handshake_offer(base, fd, address->text, false, role, index, number,
 					    route, timeout_ms, cb, arg);

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "caller.h"
+#include "calls.h"
 #include "handshake.h"
 #include "incoming.h"
 
@@ -40,7 +40,7 @@ void yab_reception_take(struct yab_supervisor *supervisor, int fd,
 		close(fd);
 		return;
 	}
-	if (yab_caller_new(supervisor, fd, tls, origin, error, sizeof(error)) < 0)
+	if (yab_caller_new(supervisor, fd, tls, origin, &yab_calls, error, sizeof(error)) < 0)
 		yab_complain(supervisor->complaints, origin, "cannot serve %s: %s", origin->name,
 			     error);
 }

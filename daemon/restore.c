@@ -509,6 +509,7 @@ static struct yab_restore *yab_restore_new(struct yab_supervisor *supervisor, co
 	snprintf(restore->vm, sizeof(restore->vm), "%s", vm);
 	snprintf(restore->address.text, sizeof(restore->address.text), "%s", image);
 	restore->address.reception = yab_reception_new(supervisor, image);
+	restore->address.call = yab_reception_call;
 	restore->timer = evtimer_new(supervisor->base, yab_restore_timer, restore);
 	restore->contact = yab_contact_new(supervisor->base, supervisor->dns, &restore->address,
 					   &supervisor->security, &yab_restore_contact_ops,

@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../../daemon/caller.h"
+#include "../../daemon/calls.h"
 #include "../../daemon/handshake.h"
 #include "../../daemon/incoming.h"
 #include "../../daemon/outgoing.h"
@@ -287,7 +287,8 @@ static void on_stranger(int fd, const struct yab_wire_hello *hello, const char *
 		yab_incomings_connection(supervisor.incomings, fd, hello, &origin);
 	else if (yab_handshake_answer(fd, YAB_WIRE_CONTROL, false) < 0)
 		close(fd);
-	else if (yab_caller_new(&supervisor, fd, false, &origin, text, sizeof(text)) < 0)
+	else if (yab_caller_new(&supervisor, fd, false, &origin, &yab_calls, text,
+				sizeof(text)) < 0)
 		fuzz_check_line(text);
 }
 

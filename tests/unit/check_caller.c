@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../../daemon/caller.h"
+#include "../../daemon/calls.h"
 #include "script.h"
 #include "supervisor.h"
 
@@ -45,7 +45,7 @@ static int connect_source(void)
 	int ours, theirs;
 
 	script_pair(&ours, &theirs);
-	ck_assert_int_eq(yab_caller_new(&supervisor, theirs, false, &origin, error,
+	ck_assert_int_eq(yab_caller_new(&supervisor, theirs, false, &origin, &yab_calls, error,
 					sizeof(error)), 0);
 	yab_wire_hello_encode(bytes, &hello);
 	script_send(ours, bytes, sizeof(bytes));

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../daemon/caller.h"
+#include "../../daemon/calls.h"
 #include "../../daemon/complaint.h"
 #include "../../daemon/listener.h"
 #include "../../daemon/quota.h"
@@ -199,13 +199,13 @@ static void crowd_of_callers(void *arg)
 
 	yab_callers_init(&supervisor);
 	script_pair(&one, &theirs);
-	ck_assert_int_eq(yab_caller_new(&supervisor, theirs, false, &other, error, sizeof(error)),
-			 0);
+	ck_assert_int_eq(yab_caller_new(&supervisor, theirs, false, &other, &yab_calls, error,
+					sizeof(error)), 0);
 	open_control(supervisor.base, one);
 	for (int i = 0; i < CROWD; i++) {
 		script_pair(&ours[i], &theirs);
-		ck_assert_int_eq(yab_caller_new(&supervisor, theirs, false, &crowd, error,
-						sizeof(error)), 0);
+		ck_assert_int_eq(yab_caller_new(&supervisor, theirs, false, &crowd, &yab_calls,
+						error, sizeof(error)), 0);
 		if (talks)
 			open_control(supervisor.base, ours[i]);
 	}
