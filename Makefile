@@ -97,6 +97,7 @@ install: daemon ## into $(DESTDIR)$(PREFIX), with a unit of systemd, and the mod
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/yabctl.1
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 docs/yabusame-vm.5
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/yabusamed.8
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/yabusame README.md
 	install -D -m 0644 -t $(DESTDIR)/usr/src/yabusame-$(VERSION)/kmod $(filter-out %.mod.c,$(wildcard kmod/*.[ch])) kmod/Kbuild
 	install -D -m 0644 -t $(DESTDIR)/usr/src/yabusame-$(VERSION)/include/uapi/linux include/uapi/linux/yabusame.h
 	install -D -m 0644 kmod/dkms.conf $(DESTDIR)/usr/src/yabusame-$(VERSION)/dkms.conf

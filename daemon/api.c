@@ -367,7 +367,7 @@ static void yab_api_migrate(struct yab_client *client, const char *vm, json_t *j
 
 	if (!destination || yab_address_parse(destination, &options.destination) < 0) {
 		yab_client_refuse(client,
-				  "the destination is no name of a host: give HOST, HOST:PORT or [IPV6]:PORT");
+				  "the destination is no host and port: give HOST, HOST:PORT or [IPV6]:PORT");
 		return;
 	}
 	if (!yab_api_sweep(client, json, &options.connections, &options.bandwidth))

@@ -163,7 +163,7 @@ static void yab_handshake_disagree(struct yab_handshake *handshake)
 				   handshake->name);
 	else
 		yab_handshake_fail(handshake,
-				   "%s does not take TLS, its certificates are missing or no good: see its log, and yabusamed(8) for how to make them (or give --plain on both hosts)",
+				   "%s does not take TLS, it has --plain or its certificates are missing or no good: see its log, and yabusamed(8) for how to make them (or give --plain on both hosts)",
 				   handshake->name);
 }
 

@@ -83,7 +83,7 @@ int yab_image_open(const char *path, uint64_t memory, char name[YAB_IMAGE_NAME_S
 		return -1;
 	if ((uint64_t)status.st_size != memory) {
 		snprintf(error, error_size,
-			 "image %.260s has %lld bytes and the VM %llu of memory: it is the image of another VM, give that of this one",
+			 "image %.260s has %lld bytes and the VM %llu of memory: it is the image of another VM, or it and the device state are exchanged",
 			 path, (long long)status.st_size, (unsigned long long)memory);
 		close(fd);
 		return -1;

@@ -104,7 +104,7 @@ static int yab_inspection_check(struct yab_inquiry *inquiry, json_t *results, js
 	inquiry->result.running = json_is_true(json_object_get(status, "running"));
 	if (!inquiry->result.running && (!state || strcmp(state, "paused"))) {
 		snprintf(text, size,
-			 "VM %s is in QEMU's state \"%.32s\": only a running or paused one can be moved or saved",
+			 "VM %s is in QEMU's state \"%.32s\": let its guest run first (cont, on a monitor of your own)",
 			 name, state ? state : "?");
 		return -1;
 	}

@@ -24,6 +24,7 @@
 #include "outgoing.h"
 #include "policy.h"
 #include "reception.h"
+#include "region.h"
 #include "save.h"
 #include "supervisor.h"
 #include "version.h"
@@ -288,7 +289,7 @@ static void yab_main_signal(evutil_socket_t number, short what, void *arg)
 		return;
 	}
 	yab_log_info(NULL,
-		     "ending (signal %d): VMs run on; migrations that are not committed give their guests back (signal again: not), others go on when yabusamed is started again",
+		     "ending (signal %d): VMs run on; migrations that are not committed give their guests back (a second signal ends it at once, without that), others go on when yabusamed is started again",
 		     (int)number);
 	daemon->supervisor.leaving = true;
 	event_active(daemon->leave, 0, 0);
@@ -389,6 +390,35 @@ err:
 	return -1;
 }
 
+/* Options that cannot be. 0, or -1 after a line in the log. */
+static int yab_main_check(const struct yab_options *options, struct yab_address *address)
+{
+	struct yab_metrics_address metrics;
+	char error[YAB_WIRE_ERROR_MAX];
+
+	if (options->listen && yab_address_parse(options->listen, address) < 0) {
+		yab_log_error(NULL, "--listen %s: is no ADDRESS, ADDRESS:PORT or [IPV6]:PORT",
+			      options->listen);
+		return -1;
+	}
+	if (options->security.plain && options->security.peers) {
+		yab_log_error(NULL,
+			      "--allow needs certificates, for plain TCP shows no names: leave --allow or --plain out");
+		return -1;
+	}
+	if (options->policy && !yab_policy_is_valid(options->policy)) {
+		yab_log_error(NULL, "--policy %s: is none of " YAB_POLICY_SPECS " (N up to %d)",
+			      options->policy, YAB_POLICY_AROUND_MAX);
+		return -1;
+	}
+	if (options->metrics &&
+	    yab_metrics_parse(options->metrics, &metrics, error, sizeof(error)) < 0) {
+		yab_log_error(NULL, "%s", error);
+		return -1;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct yab_options options = {
@@ -414,21 +444,8 @@ int main(int argc, char **argv)
 		yab_worker_spawn_unconfined();
 	yab_log_set_debug(options.debug);
 	umask(077);
-	if (options.listen && yab_address_parse(options.listen, &address) < 0) {
-		yab_log_error(NULL, "--listen %s: is no ADDRESS, ADDRESS:PORT or [IPV6]:PORT",
-			      options.listen);
+	if (yab_main_check(&options, &address) < 0)
 		return 2;
-	}
-	if (options.security.plain && options.security.peers) {
-		yab_log_error(NULL,
-			      "--allow needs certificates, for plain TCP shows no names: leave --allow or --plain out");
-		return 2;
-	}
-	if (options.policy && !yab_policy_is_valid(options.policy)) {
-		yab_log_error(NULL, "--policy %s: is none of " YAB_POLICY_SPECS " (N up to %d)",
-			      options.policy, YAB_POLICY_AROUND_MAX);
-		return 2;
-	}
 	/* Not for ever, where groups come over the network. */
 	if (options.group && yab_main_group(options.group, &group) < 0)
 		return 1;
@@ -449,6 +466,9 @@ int main(int argc, char **argv)
 			     options.security.plain ? ", plain TCP: whoever comes is let in" : "");
 	else
 		yab_log_info(NULL, "yabusamed %s sends VMs only (no --listen)", YAB_VERSION);
+	if (options.listen && access(YAB_REGION_CONTROL, F_OK) < 0)
+		yab_log_warn(NULL,
+			     "kernel module yabusame is not loaded: no VM can arrive until it is (modprobe yabusame, or insmod yabusame.ko)");
 	result = event_base_dispatch(daemon.supervisor.base) < 0;
 	yab_daemon_release(&daemon);
 	close(state_fd);

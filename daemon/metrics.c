@@ -416,18 +416,15 @@ static bool yab_metrics_is_loopback(const struct sockaddr *address)
 	       IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
 }
 
-static int yab_metrics_listen(struct yab_metrics *metrics, const char *text, char *error,
-			      size_t error_size)
+int yab_metrics_parse(const char *text, struct yab_metrics_address *address, char *error,
+		      size_t error_size)
 {
-	const unsigned int flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
-				   LEV_OPT_REUSEABLE;
-	struct sockaddr_storage address;
-	struct sockaddr *any = (struct sockaddr *)&address;
-	int length = sizeof(address);
+	struct sockaddr *any = (struct sockaddr *)&address->storage;
 
-	memset(&address, 0, sizeof(address));
+	memset(address, 0, sizeof(*address));
+	address->length = sizeof(address->storage);
 	/* Port 0: none was given. */
-	if (evutil_parse_sockaddr_port(text, any, &length) < 0 ||
+	if (evutil_parse_sockaddr_port(text, any, &address->length) < 0 ||
 	    !((const struct sockaddr_in *)any)->sin_port) {
 		snprintf(error, error_size, "--metrics %.128s: is no ADDRESS:PORT or [IPV6]:PORT",
 			 text);
@@ -439,8 +436,22 @@ static int yab_metrics_listen(struct yab_metrics *metrics, const char *text, cha
 			 text);
 		return -1;
 	}
+	return 0;
+}
+
+static int yab_metrics_listen(struct yab_metrics *metrics, const char *text, char *error,
+			      size_t error_size)
+{
+	const unsigned int flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
+				   LEV_OPT_REUSEABLE;
+	struct yab_metrics_address address;
+
+	if (yab_metrics_parse(text, &address, error, error_size) < 0)
+		return -1;
 	metrics->listener = evconnlistener_new_bind(metrics->base, NULL, NULL, flags,
-						    YAB_METRICS_VISITS_MAX, any, length);
+						    YAB_METRICS_VISITS_MAX,
+						    (struct sockaddr *)&address.storage,
+						    address.length);
 	if (!metrics->listener) {
 		snprintf(error, error_size, "--metrics: cannot listen on %.128s: %s", text,
 			 strerror(errno));

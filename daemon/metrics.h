@@ -9,6 +9,7 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <stddef.h>
+#include <sys/socket.h>
 
 #include "job.h"
 
@@ -19,6 +20,14 @@
 
 struct yab_metrics;
 
+struct yab_metrics_address {
+	struct sockaddr_storage storage;
+	int length;
+};
+
+/* What yab_metrics_new() takes. 0, or -1 with one line in @error. */
+int yab_metrics_parse(const char *text, struct yab_metrics_address *address, char *error,
+		      size_t error_size);
 /* @address is ADDRESS:PORT or [IPV6]:PORT. Borrows @jobs. NULL with one line in @error. */
 struct yab_metrics *yab_metrics_new(struct event_base *base, struct yab_jobs *jobs,
 				    const char *address, char *error, size_t error_size);

@@ -37,7 +37,7 @@ static bool yab_rescue_applies(const struct yab_outgoing *outgoing, char *error,
 		return false;
 	default:
 		snprintf(error, error_size,
-			 "the migration of VM %s is not past its commit: if it fails, the guest goes on here",
+			 "the migration of VM %s is not past its commit: wait, a step that hangs fails by itself, and the guest goes on here",
 			 name);
 		return false;
 	}

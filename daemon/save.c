@@ -442,7 +442,8 @@ int yab_saves_abandon(struct yab_saves *saves, const char *name, bool force, cha
 	}
 	snprintf(text, text_size, yab_save_outlives(save) ?
 		 "abandoned VM %s: it is not saved, and its guest is lost" :
-		 "abandoned the save of VM %s: its guest goes on here", name);
+		 "abandoned the save of VM %s: its guest goes on here as soon as QEMU answers",
+		 name);
 	yab_save_fail(save, "the save was abandoned");
 	return 0;
 }

@@ -363,7 +363,7 @@ static void yab_tls_explain_alert(const struct yab_tls_note *note, int alert, ch
 		  "does not know the CA of this host's certificate: both hosts must have certificates of one CA, and its ca-cert.pem"
 		},
 		{ SSL_AD_BAD_CERTIFICATE,
-		  "refuses this host's certificate: check both clocks; its log says more"
+		  "refuses this host's certificate: the name that it used may not be in it, or clocks differ; its log says more"
 		},
 		{ SSL_AD_UNSUPPORTED_CERTIFICATE,
 		  "refuses this host's certificate: it is not made for this use; its log says more"

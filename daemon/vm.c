@@ -154,6 +154,13 @@ static void yab_vm_done(struct yab_vm *vm, const char *error)
 		done(error, vm->done_arg);
 }
 
+/* Its end is told with the reason. */
+static void yab_vm_give_up(struct yab_vm *vm, const char *reason)
+{
+	snprintf(vm->failure, sizeof(vm->failure), "%s", reason);
+	yab_qemu_kill(vm->qemu);
+}
+
 static void yab_vm_status(json_t *result, const char *error, void *arg)
 {
 	struct yab_vm *vm = arg;
@@ -164,7 +171,7 @@ static void yab_vm_status(json_t *result, const char *error, void *arg)
 		yab_log_error(vm->name, "%s", error);
 		/* An adopted one may run well; it is asked again when its monitor is back. */
 		if (vm->state == YAB_VM_STARTING)
-			yab_qemu_kill(vm->qemu);
+			yab_vm_give_up(vm, error);
 		return;
 	}
 	if (json_is_true(json_object_get(result, "running")))
@@ -185,7 +192,7 @@ static void yab_vm_ready(void *arg)
 	} else if (vm->state == YAB_VM_STARTING || vm->state == YAB_VM_ADOPTED) {
 		if (yab_qmp_call(yab_vm_qmp(vm), "query-status", NULL, -1, yab_vm_status, vm) < 0 &&
 		    vm->state == YAB_VM_STARTING)
-			yab_qemu_kill(vm->qemu);
+			yab_vm_give_up(vm, YAB_QMP_UNASKED);
 	}
 }
 
@@ -226,7 +233,8 @@ static void yab_vm_exited(const char *why, void *arg)
 		return;
 	}
 	yab_log_info(vm->name, "%s", why);
-	snprintf(error, sizeof(error), "%s (see %s/%s.log)", why, vm->vms->run_dir, vm->name);
+	snprintf(error, sizeof(error), "%s (see %s/%s.log)", vm->failure[0] ? vm->failure : why,
+		 vm->vms->run_dir, vm->name);
 	yab_vm_done(vm, state == YAB_VM_STARTING ? error : NULL);
 	yab_vm_free(vm);
 }
@@ -249,7 +257,10 @@ static void yab_vm_overdue(evutil_socket_t fd, short what, void *arg)
 		return;
 	yab_log_warn(vm->name, "QEMU did not %s in time and is killed",
 		     vm->state == YAB_VM_STARTING ? "start its guest" : "end");
-	yab_qemu_kill(vm->qemu);
+	if (vm->state == YAB_VM_STARTING)
+		yab_vm_give_up(vm, "QEMU did not start its guest in time and was killed");
+	else
+		yab_qemu_kill(vm->qemu);
 }
 
 /* A monitor that answers belongs to a VM that an earlier daemon started. */

@@ -64,6 +64,7 @@ struct yab_vm {
 	yab_vm_cb done;		/* of yab_vms_start() or yab_vm_destroy() */
 	void *done_arg;
 	struct event *deadline;
+	char failure[YAB_WIRE_ERROR_MAX];	/* why we killed it while it was starting; or "" */
 };
 
 struct yab_vms *yab_vms_new(struct event_base *base, const char *run_dir, const char *vm_dir);

@@ -354,6 +354,19 @@ for address in 0.0.0.0:9464 192.0.2.1:9464 127.0.0.1 localhost:9464; do
 	refuses "metrics on $address" "give 127.0.0.1:PORT\|is no ADDRESS:PORT" \
 		timeout 60 "$bin/yabusamed" --run-dir "$work/c" --state-dir "$work/c.state" --metrics "$address"
 done
+# Which systemd does not try again.
+"$bin/yabusamed" --run-dir "$work/c" --state-dir "$work/c.state" --metrics x:1 2>/dev/null
+status=$?
+if [ $status = 2 ]; then
+	ok "metrics that cannot be: exit status 2"
+else
+	not_ok "metrics that cannot be: exit status 2" "it is $status"
+fi
+if [ -e /dev/yabusame/control ] || grep -q "warning: kernel module yabusame is not loaded" "$work/a.log"; then
+	ok "no module: the log says so"
+else
+	not_ok "no module: the log says so"
+fi
 refuses "metrics on a port in use" "--metrics: cannot listen on" \
 	timeout 60 "$bin/yabusamed" --run-dir "$work/c" --state-dir "$work/c.state" --metrics "127.0.0.1:$port_b"
 refuses "a watch of what is no job" "watch does not go with list" on a list --watch

@@ -77,7 +77,7 @@ use host1 host1
 use host2 stranger
 refused "for another host" host2 'of host2:7655 \(CN=host7\) is not for "host2"'
 use host2 expired2
-refused "expired there" host2 'does not take TLS, its certificates are missing or no good'
+refused "expired there" host2 'does not take TLS, it has --plain or its certificates are missing or no good'
 use host2 host2
 
 # Plain TCP, to a daemon that wants it and from one that offers nothing else.
