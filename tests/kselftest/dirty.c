@@ -745,10 +745,12 @@ static void check_race(size_t pages, unsigned int length)
 	for (i = 0; i < ARRAY_SIZE(threads); i++)
 		pthread_join(threads[i], NULL);
 	child_kill(pid);
+	drain();
 	copy_round(shadow);
 	wrong = differences(shadow);
 	tap_ok(!wrong, "writers to %zu pages race with %lu rounds that copy %lu: %lu miss a write",
 	       pages, (unsigned long)rounds, (unsigned long)copied, (unsigned long)wrong);
+	drain();
 	tap_ok(!copy_round(shadow), "and nothing is reported when nobody writes");
 	munmap(second_map, pages * page_size);
 	fixture_close(&f);
