@@ -408,7 +408,8 @@ static int yabctl_connect(struct yabctl *ctl)
 				"yabctl: no yabusamed listens at %s: start it, or name its socket with --socket\n",
 				ctl->socket);
 		else if (errno == EACCES || errno == EPERM)
-			fprintf(stderr, "yabctl: no permission for %s: run yabctl as root, or as a member of yabusamed's --group\n",
+			fprintf(stderr,
+				"yabctl: no permission for %s: run yabctl as root, or as a member of yabusamed's --group\n",
 				ctl->socket);
 		else
 			fprintf(stderr, "yabctl: %s: %s\n", ctl->socket, strerror(errno));
