@@ -400,7 +400,9 @@ static void say_worker(struct fuzz_input *input)
 /* The operator, at any time. */
 static void ask_operator(uint8_t what)
 {
-	static const struct yab_address via = { "host3", "1", "host3:1", NULL };
+	static const struct yab_address via = {
+		.host = "host3", .port = "1", .text = "host3:1",
+	};
 	char text[YAB_WIRE_ERROR_MAX] = "";
 
 	switch (what % 4) {
@@ -527,7 +529,9 @@ static const struct yab_outgoing_ops outgoing_ops = {
 static void begin_outgoing(bool paused)
 {
 	const struct yab_outgoing_options options = {
-		.destination = { "host2", "7655", "host2:7655", NULL },
+		.destination = {
+			.host = "host2", .port = "7655", .text = "host2:7655",
+		},
 		.paused = paused,
 		.connections = 1,
 	};
